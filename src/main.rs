@@ -1,0 +1,2 @@
+//! vfetch.
+fn main() {}
