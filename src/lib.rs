@@ -1,1 +1,2 @@
 //! vfetch.
+pub mod retry;
