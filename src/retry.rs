@@ -150,6 +150,7 @@ impl Cause {
             | Self::BadUrl
             | Self::AddressRefused
             | Self::BadRedirect
+            | Self::Empty
             | Self::Encoded
             | Self::DigestMismatch => Class::Permanent,
             Self::RateLimited
@@ -160,7 +161,6 @@ impl Cause {
             | Self::Broken
             | Self::Stalled
             | Self::TooSlow
-            | Self::Empty
             | Self::Incomplete
             | Self::WrongRange
             | Self::DeadlineOver => Class::Transient,

@@ -1,0 +1,458 @@
+//! Which job: its origin, its family and its id, parsed once and trusted afterwards.
+//!
+//! A job is named by a bare id (`147`), by the URL that fetches it, or by a saved answer of the API: the reply to a
+//! submission, to a fetch, or a webhook's payload. An id says nothing about its family, so a bare one takes the
+//! family and origin that the user chose ([`Defaults`]). The key goes only to that origin: a URL of another host is
+//! an error here, long before there is a request.
+
+use std::fmt;
+
+use serde_json::Value;
+use url::Url;
+
+/// The vendor's own address.
+pub const DEFAULT_ORIGIN: &str = "https://modelslab.com";
+/// Ids are opaque; this bound keeps every name made from one within what all file systems take.
+const ID_MAX: usize = 80;
+/// Family names are path segments; the longest documented one has 30 characters.
+const FAMILY_MAX: usize = 60;
+
+/// Families whose path under `/api` cannot be derived from their name; hyphens and underscores are as documented.
+const FAMILIES: &[(&str, &str)] = &[
+    ("enterprise/video", "v1/enterprise/video"),
+    ("enterprise/realtime", "v1/enterprise/realtime"),
+    ("enterprise/flux", "v1/enterprise/flux"),
+    ("enterprise/flux_klein", "v1/enterprise/flux_klein"),
+    ("enterprise/flux_headshot", "v1/enterprise/flux_headshot"),
+    ("enterprise/flux_kontext_dev", "v1/enterprise/flux_kontext_dev"),
+    ("enterprise/qwen", "v1/enterprise/qwen"),
+    ("enterprise/face_gen", "v1/enterprise/face_gen"),
+    ("enterprise/interior", "v1/enterprise/interior"),
+    ("enterprise/image_editing", "v1/enterprise/image_editing"),
+    ("enterprise/image_to_video_ultra", "v1/enterprise/image_to_video_ultra"),
+    ("enterprise/text-to-video-ultra", "v1/enterprise/text-to-video-ultra"),
+    ("enterprise/super-resolution", "v1/enterprise/super-resolution"),
+    ("enterprise/faceswap", "v1/enterprise/faceswap"),
+    ("enterprise/deepfake", "v1/enterprise/deepfake"),
+    ("enterprise/images", "v1/enterprise/images"),
+    ("enterprise/speech_to_text", "v1/enterprise/speech_to_text"),
+    ("enterprise/text_to_speech", "v1/enterprise/text_to_speech"),
+    ("enterprise/voice-cloning", "v1/enterprise/voice-cloning"),
+    ("enterprise/voice", "v1/enterprise/voice"),
+    ("enterprise/3d", "v1/enterprise/3d"),
+    ("enterprise/minimax_h3", "v1/enterprise/minimax_h3"),
+    ("enterprise/text-to-image", "v1/enterprise"),
+    ("video", "v6/video"),
+    ("realtime", "v6/realtime"),
+    ("images", "v6/images"),
+    ("image_editing", "v6/image_editing"),
+    ("interior", "v6/interior"),
+    ("faceswap", "v6/faceswap"),
+    ("deepfake", "v6/deepfake"),
+    ("voice", "v6/voice"),
+    ("whisper", "v6/whisper"),
+    ("3d", "v6/3d"),
+    ("v7/images", "v7/images"),
+    ("v7/video-fusion", "v7/video-fusion"),
+    ("v7/voice", "v7/voice"),
+];
+/// The family that a bare id belongs to unless the user says otherwise; its folders carry the bare id.
+pub const DEFAULT_FAMILY: &str = "enterprise/video";
+/// The one family whose fetch call has the id in its body and not in its path.
+const ID_IN_BODY: &str = "enterprise/text-to-image";
+
+/// Why a text names no job.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JobError {
+    /// The id has characters that ids do not have, or is too long.
+    #[error(
+        "{0:?} is not a job id: ids have up to {ID_MAX} letters, digits, '-', '_' and '.', and begin with a letter or digit"
+    )]
+    Id(String),
+    /// The family is not in the table.
+    #[error("{0:?} is not a known family; give the job's full fetch URL instead")]
+    Family(String),
+    /// The text is not a URL, or not one whose scheme is http or https.
+    #[error("{0:?} is not an address of the form http(s)://host[:port]")]
+    Address(String),
+    /// The URL does not fetch a job.
+    #[error("{0:?} is not a fetch URL: expected /api/v<n>/…/fetch/<id>")]
+    FetchUrl(String),
+    /// The URL belongs to another host than the one that may see the key.
+    #[error(
+        "{url:?} belongs to {theirs}, but the key is only for {ours}; use --base-url {theirs} if the key is meant for it"
+    )]
+    ForeignOrigin {
+        /// The URL as given, cut short.
+        url: String,
+        /// Its origin.
+        theirs: String,
+        /// The origin that the key belongs to.
+        ours: String,
+    },
+    /// The saved answer is not JSON, or names no job.
+    #[error("the saved answer names no job: {0}")]
+    Answer(String),
+}
+
+/// Scheme, host and port of an API: `https://modelslab.com`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin(String);
+
+impl Origin {
+    /// The origin of an absolute http or https URL, without its path.
+    pub fn of(url: &Url) -> Result<Self, JobError> {
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(JobError::Address(shorten(url.as_str())));
+        }
+        Ok(Self(url.origin().ascii_serialization()))
+    }
+
+    /// The origin as text, without a trailing slash.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A group of models behind one fetch call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Family {
+    name: String,
+    path: String,
+}
+
+impl Family {
+    /// A family of the table, by its name.
+    pub fn named(name: &str) -> Result<Self, JobError> {
+        let known = FAMILIES.iter().find(|(known, _)| *known == name);
+        match known {
+            Some((name, path)) => Ok(Self { name: (*name).into(), path: (*path).into() }),
+            None => Self::unlisted(name).ok_or_else(|| JobError::Family(shorten(name))),
+        }
+    }
+
+    /// The names of all families in the table.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        FAMILIES.iter().map(|(name, _)| *name)
+    }
+
+    /// The family's name: `enterprise/video`; for a family that is not in the table, its path: `v8/morph`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the fetch call wants the id in its body, as `request_id`.
+    #[must_use]
+    pub fn id_in_body(&self) -> bool {
+        self.name == ID_IN_BODY
+    }
+
+    /// The family at a path under `/api`: of the table where it is there, else named by the path itself.
+    fn at(path: &str) -> Option<Self> {
+        match FAMILIES.iter().find(|(_, known)| *known == path) {
+            Some((name, path)) => Some(Self { name: (*name).into(), path: (*path).into() }),
+            None => Self::unlisted(path),
+        }
+    }
+
+    fn unlisted(path: &str) -> Option<Self> {
+        let mut segments = path.split('/');
+        let version = segments.next()?.strip_prefix('v')?;
+        let versioned =
+            !version.is_empty() && version.len() <= 3 && version.bytes().all(|b| b.is_ascii_digit());
+        let rest: Vec<&str> = segments.collect();
+        let plain = |segment: &&str| {
+            !segment.is_empty()
+                && segment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+        };
+        let good = versioned && !rest.is_empty() && rest.iter().all(plain) && path.len() <= FAMILY_MAX;
+        good.then(|| Self { name: path.into(), path: path.into() })
+    }
+}
+
+/// An id as the API gave it; opaque, but safe in a path and in a URL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(String);
+
+impl JobId {
+    /// Checks that the text can be an id.
+    pub fn new(text: &str) -> Result<Self, JobError> {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+        if first && text.len() <= ID_MAX && text.bytes().all(inner) {
+            Ok(Self(text.into()))
+        } else {
+            Err(JobError::Id(shorten(text)))
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One job: where it lives, which family it belongs to, and its id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobRef {
+    /// The API that knows the job, and the only host that may see the key.
+    pub origin: Origin,
+    /// The family, which decides the path of the fetch call.
+    pub family: Family,
+    /// The id.
+    pub id: JobId,
+}
+
+impl JobRef {
+    /// The URL that fetches the job.
+    #[must_use]
+    pub fn fetch_url(&self) -> String {
+        let base = format!("{}/api/{}/fetch", self.origin, self.family.path);
+        if self.family.id_in_body() { base } else { format!("{base}/{}", self.id.0) }
+    }
+}
+
+impl fmt::Display for JobRef {
+    /// The bare id for the default family, else `family/id`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.family.name != DEFAULT_FAMILY {
+            write!(f, "{}/", self.family.name)?;
+        }
+        f.write_str(&self.id.0)
+    }
+}
+
+/// What a bare id stands for: the origin that may see the key, and a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// The origin of bare ids, and the only one that URLs may name.
+    pub origin: Origin,
+    /// The family of bare ids.
+    pub family: Family,
+}
+
+impl Defaults {
+    /// Reads a base URL (`https://host`, or with a family's path: `http://127.0.0.1:8080/api/v6/realtime`) and an
+    /// optional family name, which wins over the path.
+    pub fn new(base_url: &str, family: Option<&str>) -> Result<Self, JobError> {
+        let url = Url::parse(base_url.trim()).map_err(|_| JobError::Address(shorten(base_url)))?;
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+            return Err(JobError::Address(shorten(&without_secrets(&url))));
+        }
+        let origin = Origin::of(&url)?;
+        let path = url.path().trim_matches('/');
+        let path = path.strip_prefix("api/").unwrap_or(path);
+        let family = match (family, path) {
+            (Some(name), _) => Family::named(name)?,
+            (None, "" | "api") => Family::named(DEFAULT_FAMILY)?,
+            (None, path) => {
+                let path = path.strip_suffix("/fetch").unwrap_or(path);
+                Family::at(path).ok_or_else(|| JobError::Address(shorten(base_url)))?
+            }
+        };
+        Ok(Self { origin, family })
+    }
+
+    /// Reads one reference: an id, `family/id`, a fetch URL, or a saved answer as JSON.
+    pub fn parse(&self, text: &str) -> Result<Asked, JobError> {
+        let text = text.trim();
+        if text.starts_with('{') {
+            return self.parse_answer(text);
+        }
+        if text.contains("://") {
+            return Ok(Asked { job: self.parse_url(text)?, submitted: false });
+        }
+        let (family, id) = match text.rsplit_once('/') {
+            Some((family, id)) => (Family::named(family).map_err(|_| JobError::Id(shorten(text)))?, id),
+            None => (self.family.clone(), text),
+        };
+        Ok(Asked {
+            job: JobRef { origin: self.origin.clone(), family, id: JobId::new(id)? },
+            submitted: false,
+        })
+    }
+
+    /// Reads a fetch URL; its query and fragment are dropped.
+    pub fn parse_url(&self, text: &str) -> Result<JobRef, JobError> {
+        let url = Url::parse(text).map_err(|_| JobError::FetchUrl(shorten(text)))?;
+        let origin = Origin::of(&url)?;
+        if origin != self.origin {
+            let url = shorten(&without_secrets(&url));
+            return Err(JobError::ForeignOrigin { url, theirs: origin.0, ours: self.origin.0.clone() });
+        }
+        let not_a_fetch = || JobError::FetchUrl(shorten(&without_secrets(&url)));
+        let path = url.path().strip_prefix("/api/").ok_or_else(not_a_fetch)?;
+        let (family, id) = path.trim_end_matches('/').rsplit_once("/fetch/").ok_or_else(not_a_fetch)?;
+        let family = Family::at(family).ok_or_else(not_a_fetch)?;
+        Ok(JobRef { origin, family, id: JobId::new(id)? })
+    }
+
+    /// Reads a saved answer: `fetch_result` decides where there is one (its tail may differ from `id`), else `id`.
+    fn parse_answer(&self, text: &str) -> Result<Asked, JobError> {
+        let answer: Value =
+            serde_json::from_str(text).map_err(|error| JobError::Answer(error.to_string()))?;
+        self.parse_value(&answer)
+    }
+
+    /// Reads a saved answer that is JSON already.
+    pub fn parse_value(&self, answer: &Value) -> Result<Asked, JobError> {
+        let word = answer.get("status").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+        let submitted = matches!(word.as_str(), "processing" | "queued");
+        if let Some(url) =
+            answer.get("fetch_result").and_then(Value::as_str).filter(|url| !url.trim().is_empty())
+        {
+            return Ok(Asked { job: self.parse_url(url.trim())?, submitted });
+        }
+        let id = match answer.get("id").or_else(|| answer.get("request_id")) {
+            Some(Value::Number(id)) => id.to_string(),
+            Some(Value::String(id)) if !id.is_empty() => id.clone(),
+            _ => return Err(JobError::Answer("it has neither `fetch_result` nor `id`".into())),
+        };
+        let job = JobRef { origin: self.origin.clone(), family: self.family.clone(), id: JobId::new(&id)? };
+        Ok(Asked { job, submitted })
+    }
+}
+
+/// A job as the user asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The job.
+    pub job: JobRef,
+    /// Whether it came from an answer that called it pending: then it is fresh, and "not found" may mean "not yet".
+    pub submitted: bool,
+}
+
+/// A URL without what may be secret in it: user, password, query and fragment.
+#[must_use]
+pub fn without_secrets(url: &Url) -> String {
+    let mut bare = url.clone();
+    // These setters fail only for URLs that cannot hold the part, which is then absent anyway.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    bare.set_query(None);
+    bare.set_fragment(None);
+    bare.into()
+}
+
+fn shorten(text: &str) -> String {
+    /// Enough to recognise a line by.
+    const SHOWN: usize = 100;
+    if text.chars().count() <= SHOWN {
+        return text.into();
+    }
+    text.chars().take(SHOWN).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    fn defaults() -> Defaults {
+        Defaults::new(DEFAULT_ORIGIN, None).unwrap()
+    }
+
+    #[test]
+    fn an_id_takes_the_family_and_origin_that_were_chosen() {
+        let asked = defaults().parse(" 147 ").unwrap();
+        assert_eq!(asked.job.fetch_url(), "https://modelslab.com/api/v1/enterprise/video/fetch/147");
+        assert_eq!(asked.job.to_string(), "147");
+        assert!(!asked.submitted);
+        let realtime = Defaults::new("http://127.0.0.1:8080/api/v6/realtime", None).unwrap();
+        let job = realtime.parse("98").unwrap().job;
+        assert_eq!(job.fetch_url(), "http://127.0.0.1:8080/api/v6/realtime/fetch/98");
+        assert_eq!(job.to_string(), "realtime/98");
+        assert_eq!(defaults().parse("realtime/98").unwrap().job.family, job.family);
+    }
+
+    #[test]
+    fn every_family_of_the_table_is_found_again_by_its_url() {
+        for name in Family::names() {
+            let named = Defaults::new(DEFAULT_ORIGIN, Some(name)).unwrap();
+            let job = named.parse("x1").unwrap().job;
+            if name == ID_IN_BODY {
+                assert_eq!(job.fetch_url(), "https://modelslab.com/api/v1/enterprise/fetch");
+                continue;
+            }
+            assert_eq!(defaults().parse(&job.fetch_url()).unwrap().job, job, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_family_that_is_not_in_the_table_is_named_by_its_path() {
+        let job = defaults().parse("https://modelslab.com/api/v8/morph/fetch/7?x=1").unwrap().job;
+        assert_eq!((job.family.name(), job.to_string().as_str()), ("v8/morph", "v8/morph/7"));
+        assert_eq!(job.fetch_url(), "https://modelslab.com/api/v8/morph/fetch/7");
+        assert_eq!(defaults().parse("v8/morph/7").unwrap().job, job);
+        let family_path =
+            Defaults::new("https://modelslab.com/api/v1/enterprise/video/fetch/", None).unwrap();
+        assert_eq!(family_path.family.name(), DEFAULT_FAMILY);
+    }
+
+    #[test]
+    fn what_is_no_job_says_why() {
+        let table = [
+            ("", "not a job id"),
+            ("-1", "not a job id"),
+            ("../x", "not a job id"),
+            ("a b", "not a job id"),
+            ("..", "not a job id"),
+            ("é", "not a job id"),
+            ("a\0", "not a job id"),
+            ("nowhere/7", "not a job id"),
+            ("https://evil.test/api/v6/video/fetch/1", "the key is only for https://modelslab.com"),
+            ("http://modelslab.com/api/v6/video/fetch/1", "the key is only for https://modelslab.com"),
+            ("https://modelslab.com:444/api/v6/video/fetch/1", "the key is only for"),
+            ("https://modelslab.com/api/v6/video/status/1", "not a fetch URL"),
+            ("https://modelslab.com/api/../x/fetch/1", "not a fetch URL"),
+            ("https://modelslab.com/api/v6/Video/fetch/1", "not a fetch URL"),
+            ("https://modelslab.com/api/v6/video/fetch/a%2fb", "not a job id"),
+            ("file:///etc/fetch/1", "not an address"),
+            ("{\"status\":", "names no job"),
+            ("{\"status\":\"success\"}", "neither"),
+            ("{\"id\":\"../x\"}", "not a job id"),
+        ];
+        for (text, want) in table {
+            let error = defaults().parse(text).expect_err(text).to_string();
+            assert!(error.contains(want), "{text:?}: {error}");
+        }
+        assert!(defaults().parse(&"9".repeat(ID_MAX)).is_ok());
+        assert!(defaults().parse(&"9".repeat(ID_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_saved_answer_is_followed_by_its_fetch_url_first() {
+        let text =
+            r#"{"status":"processing","id":5,"fetch_result":"https://modelslab.com/api/v6/video/fetch/6"}"#;
+        let asked = defaults().parse(text).unwrap();
+        assert_eq!((asked.job.to_string().as_str(), asked.submitted), ("video/6", true));
+        let asked =
+            defaults().parse(r#"{"status":"success","id":"9","output":["https://x.test/a.gif"]}"#).unwrap();
+        assert_eq!((asked.job.to_string().as_str(), asked.submitted), ("9", false));
+    }
+
+    #[test]
+    fn base_urls_are_hosts_not_secrets() {
+        for bad in [
+            "modelslab.com",
+            "ftp://x.test",
+            "https://u:p@x.test",
+            "https://x.test?k=1",
+            "https://x.test/a/b",
+        ] {
+            assert!(Defaults::new(bad, None).is_err(), "{bad}");
+        }
+        assert!(matches!(Defaults::new(DEFAULT_ORIGIN, Some("vidoe")), Err(JobError::Family(_))));
+        let url = Url::parse("https://u:p@x.test/a?sig=1#f").unwrap();
+        assert_eq!(without_secrets(&url), "https://x.test/a");
+    }
+}
