@@ -1,2 +1,7 @@
-//! vfetch.
-fn main() {}
+//! vfetch, the program: arguments in, exit code out.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

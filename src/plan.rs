@@ -29,10 +29,8 @@ pub type Moment = Duration;
 pub enum Standing {
     /// It was not asked yet.
     Untried,
-    /// It failed in a way that may pass, so many times in a row, and may be tried again then.
+    /// It failed in a way that may pass, and may be tried again then.
     Waits {
-        /// Failures since the last progress.
-        failures: u32,
         /// Not before this moment.
         until: Moment,
     },
@@ -61,6 +59,18 @@ pub struct SourceState {
     pub rung: Rung,
     /// Where it stands.
     pub standing: Standing,
+    /// How often in a row it failed in a way that may pass; new bytes begin the count again.
+    pub failures: u32,
+    /// Whether it has said before that the file is not there.
+    pub said_absent: bool,
+}
+
+impl SourceState {
+    /// A source that was not asked yet.
+    #[must_use]
+    pub fn untried(rung: Rung) -> Self {
+        Self { rung, standing: Standing::Untried, failures: 0, said_absent: false }
+    }
 }
 
 /// What the job's own times and chances are.
@@ -154,9 +164,7 @@ pub fn next(sources: &[SourceState], clock: &JobClock) -> Next {
 
 fn waits_until(source: &SourceState) -> Option<Moment> {
     match source.standing {
-        Standing::Waits { until, .. } | Standing::NotYet { until } | Standing::Doubted { until } => {
-            Some(until)
-        }
+        Standing::Waits { until } | Standing::NotYet { until } | Standing::Doubted { until } => Some(until),
         Standing::Untried | Standing::Dead | Standing::Useless | Standing::Spent => None,
     }
 }
@@ -223,38 +231,42 @@ pub fn after_failure(
     progress: bool,
     clock: &JobClock,
     dice: f64,
-) -> Standing {
+) -> SourceState {
+    let before = SourceState { failures: if progress { 0 } else { source.failures }, ..*source };
     match says(failure.cause) {
         Says::NotThere | Says::Nonsense if clock.is_fresh() => {
             let wait = failure.retry_after.map_or(NOT_YET_WAIT, |asked| asked.max(NOT_YET_WAIT));
-            Standing::NotYet { until: clock.now + wait }
-        }
-        Says::NotThere if is_last_word(source) => Standing::Dead,
-        Says::NotThere => Standing::Doubted { until: clock.now + DOUBT_FOR },
-        Says::Nonsense | Says::Never => Standing::Useless,
-        Says::Later => {
-            let earlier = match source.standing {
-                Standing::Waits { failures, .. } if !progress => failures,
-                _ => 0,
-            };
-            let failures = earlier + 1;
-            if failures > clock.retries {
-                return Standing::Spent;
+            SourceState {
+                standing: Standing::NotYet { until: clock.now + wait },
+                said_absent: true,
+                ..before
             }
-            Standing::Waits { failures, until: clock.now + backoff(failures, failure.retry_after, dice) }
+        }
+        Says::NotThere if source.said_absent || is_second_answer(source.rung) => {
+            SourceState { standing: Standing::Dead, ..before }
+        }
+        Says::NotThere => SourceState {
+            standing: Standing::Doubted { until: clock.now + DOUBT_FOR },
+            said_absent: true,
+            ..before
+        },
+        Says::Nonsense | Says::Never => SourceState { standing: Standing::Useless, ..before },
+        Says::Later if before.failures >= clock.retries => {
+            SourceState { standing: Standing::Spent, ..before }
+        }
+        Says::Later => {
+            let failures = before.failures + 1;
+            let until = clock.now + backoff(failures, failure.retry_after, dice);
+            SourceState { standing: Standing::Waits { until }, failures, ..before }
         }
     }
 }
 
-/// Whether one more "not there" settles it.
-fn is_last_word(source: &SourceState) -> bool {
-    match source.standing {
-        Standing::Doubted { .. } | Standing::NotYet { .. } | Standing::Dead => true,
-        Standing::Untried | Standing::Waits { .. } | Standing::Useless | Standing::Spent => match source.rung
-        {
-            Rung::FreshOutput | Rung::FreshProxy | Rung::Inline => true,
-            Rung::Output | Rung::Proxy => false,
-        },
+/// Whether the link comes from a second answer, and so from a job that had its time.
+fn is_second_answer(rung: Rung) -> bool {
+    match rung {
+        Rung::FreshOutput | Rung::FreshProxy | Rung::Inline => true,
+        Rung::Output | Rung::Proxy => false,
     }
 }
 
@@ -473,5 +485,305 @@ impl ContentRange {
         let parsed = Self { first: number(first)?, last: number(last)?, total: number(total)? };
         (unit.eq_ignore_ascii_case("bytes") && parsed.first <= parsed.last && parsed.last < parsed.total)
             .then_some(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::manifest::Digest;
+    use proptest::prelude::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    fn clock() -> JobClock {
+        JobClock { now: S(100), deadline: S(1_000), fresh_until: None, may_ask_again: true, retries: 2 }
+    }
+
+    fn source(rung: Rung, standing: Standing) -> SourceState {
+        SourceState { standing, ..SourceState::untried(rung) }
+    }
+
+    fn waits(until: u64) -> Standing {
+        Standing::Waits { until: S(until) }
+    }
+
+    #[test]
+    fn the_ladder_is_walked_row_by_row() {
+        use Standing::{Dead, Spent, Untried, Useless};
+        let doubted = |until| Standing::Doubted { until: S(until) };
+        let not_yet = |until| Standing::NotYet { until: S(until) };
+        let asked = JobClock { may_ask_again: false, ..clock() };
+        let late = JobClock { now: S(1_000), ..clock() };
+        let table: [(&str, &[Standing], JobClock, Next); 18] = [
+            ("the deadline comes first", &[Untried], late, Next::GiveUp(GiveUp::Deadline)),
+            ("the lowest rung first", &[Untried, Untried], clock(), Next::Try(0)),
+            ("the other rung at once", &[waits(200), Untried], clock(), Next::Try(1)),
+            ("an untried one before one that is due", &[waits(50), Untried], clock(), Next::Try(1)),
+            ("one that is due", &[Dead, doubted(100)], clock(), Next::Try(1)),
+            ("the lowest of those that are due", &[not_yet(99), waits(98)], clock(), Next::Try(0)),
+            ("a moment too early", &[doubted(101), Dead], clock(), Next::WaitUntil(S(101))),
+            ("the first of several moments", &[waits(150), not_yet(120)], clock(), Next::WaitUntil(S(120))),
+            ("never beyond the deadline", &[waits(5_000)], clock(), Next::WaitUntil(S(1_000))),
+            ("a wait before asking again", &[Dead, waits(300)], clock(), Next::WaitUntil(S(300))),
+            ("all dead", &[Dead, Dead], clock(), Next::AskAgain),
+            ("none of use", &[Useless, Spent], clock(), Next::AskAgain),
+            ("no source at all", &[], clock(), Next::AskAgain),
+            ("all dead, asked again", &[Dead, Dead, Dead], asked, Next::GiveUp(GiveUp::Gone)),
+            ("one spent", &[Dead, Spent], asked, Next::GiveUp(GiveUp::Later)),
+            ("spent weighs more than useless", &[Useless, Spent], asked, Next::GiveUp(GiveUp::Later)),
+            ("dead and useless", &[Dead, Useless], asked, Next::GiveUp(GiveUp::Useless)),
+            ("nothing, asked again", &[], asked, Next::GiveUp(GiveUp::Useless)),
+        ];
+        for (what, standings, clock, want) in table {
+            let sources: Vec<_> = standings.iter().map(|standing| source(Rung::Output, *standing)).collect();
+            assert_eq!(next(&sources, &clock), want, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_failed_source_stands_where_its_row_says() {
+        let fresh = JobClock { fresh_until: Some(S(101)), ..clock() };
+        let just_over = JobClock { fresh_until: Some(S(100)), ..clock() };
+        let not_yet = Standing::NotYet { until: S(103) };
+        let doubted = Standing::Doubted { until: S(110) };
+        let table = [
+            (Cause::Absent, Rung::Output, false, 0, fresh, not_yet),
+            (Cause::NotMedia, Rung::Output, false, 0, fresh, not_yet),
+            (Cause::Empty, Rung::Proxy, false, 2, fresh, not_yet),
+            (Cause::Absent, Rung::Output, true, 0, fresh, not_yet),
+            (Cause::Absent, Rung::Output, true, 0, just_over, Standing::Dead),
+            (Cause::Absent, Rung::FreshOutput, false, 0, clock(), Standing::Dead),
+            (Cause::Absent, Rung::FreshProxy, false, 1, clock(), Standing::Dead),
+            (Cause::Absent, Rung::Output, false, 0, clock(), doubted),
+            (Cause::Absent, Rung::Proxy, false, 2, clock(), doubted),
+            (Cause::Absent, Rung::Output, true, 0, clock(), Standing::Dead),
+            (Cause::NotMedia, Rung::Output, false, 0, clock(), Standing::Useless),
+            (Cause::Empty, Rung::Output, false, 0, clock(), Standing::Useless),
+            (Cause::BadStatus, Rung::Output, false, 0, fresh, Standing::Useless),
+            (Cause::BadUrl, Rung::Output, false, 0, clock(), Standing::Useless),
+            (Cause::Broken, Rung::Output, false, 2, clock(), Standing::Spent),
+            (Cause::Stalled, Rung::Output, true, 2, fresh, Standing::Spent),
+        ];
+        for (cause, rung, said_absent, failures, clock, want) in table {
+            let before = SourceState { said_absent, failures, ..SourceState::untried(rung) };
+            let got = after_failure(&before, &Failure::new(cause, ""), false, &clock, 0.5);
+            assert_eq!(
+                (got.standing, got.rung),
+                (want, rung),
+                "{cause:?} at {rung}, {said_absent}, {failures}"
+            );
+            let remembers = matches!(want, Standing::NotYet { .. } | Standing::Doubted { .. });
+            assert_eq!(
+                (got.said_absent, got.failures),
+                (said_absent || remembers, failures),
+                "{cause:?} at {rung}"
+            );
+        }
+    }
+
+    #[test]
+    fn failures_that_may_pass_are_counted_until_bytes_come() {
+        let broken = Failure::new(Cause::Broken, "");
+        let mut state = SourceState::untried(Rung::Output);
+        let mut step = |progress| {
+            state = after_failure(&state, &broken, progress, &clock(), 1.0);
+            (state.standing, state.failures)
+        };
+        let half_a_second_later = Standing::Waits { until: S(100) + Duration::from_millis(500) };
+        assert_eq!(step(false), (half_a_second_later, 1));
+        assert_eq!(step(false), (waits(101), 2));
+        assert_eq!(step(true), (half_a_second_later, 1));
+        assert_eq!(step(false), (waits(101), 2));
+        assert_eq!(step(false), (Standing::Spent, 2));
+        let asked = Failure::new(Cause::RateLimited, "").after(Some(S(7)));
+        let got = after_failure(&SourceState::untried(Rung::Output), &asked, false, &clock(), 0.0);
+        assert_eq!(got.standing, waits(107));
+        let slow_to_come = Failure::new(Cause::Absent, "").after(Some(S(8)));
+        let fresh = JobClock { fresh_until: Some(S(900)), ..clock() };
+        let got = after_failure(&SourceState::untried(Rung::Output), &slow_to_come, false, &fresh, 0.0);
+        assert_eq!(got.standing, Standing::NotYet { until: S(108) });
+    }
+
+    fn record(output: usize, source: &str, rung: Rung) -> FileRecord {
+        serde_json::from_value(serde_json::json!({
+            "output": output, "path": format!("147-{output}.gif"), "bytes": 3, "sha256": Digest::of(source.as_bytes()),
+            "kind": "gif", "source": source, "rung": rung, "attempts": 1, "archived_at": "2026-01-02T03:04:05Z"
+        }))
+        .unwrap()
+    }
+
+    fn paths(paths: &[&str]) -> Identity {
+        Identity { paths: paths.iter().map(ToString::to_string).collect(), inline: None }
+    }
+
+    fn kept(outputs: &[Identity], records: &[FileRecord]) -> Vec<Option<usize>> {
+        let source_of = |plan| match plan {
+            FilePlan::Keep(record) => Some(records.iter().position(|other| *other == *record).unwrap()),
+            FilePlan::Fetch => None,
+        };
+        keep(outputs, records).into_iter().map(source_of).collect()
+    }
+
+    #[test]
+    fn a_record_stays_with_the_output_whose_path_it_came_from() {
+        let (a, b) = ("https://m.test/x/a.gif", "https://proxy.test/x/b.gif");
+        let (of_a, of_b) = (record(0, a, Rung::Output), record(1, b, Rung::Proxy));
+        let both = [of_a.clone(), of_b.clone()];
+        assert_eq!(kept(&[paths(&["/x/a.gif"]), paths(&["/y", "/x/b.gif"])], &both), [Some(0), Some(1)]);
+        assert_eq!(
+            kept(&[paths(&["/x/b.gif"]), paths(&["/x/a.gif"])], &both),
+            [Some(1), Some(0)],
+            "another order"
+        );
+        assert_eq!(
+            kept(&[paths(&["/x/c.gif"]), paths(&["/x/a.gif"])], &both),
+            [None, Some(0)],
+            "never by index"
+        );
+        let twice = [paths(&["/x/a.gif"]), paths(&["/x/a.gif"])];
+        assert_eq!(kept(&twice, std::slice::from_ref(&of_a)), [Some(0), None], "one record, one output");
+        let second = record(1, a, Rung::Output);
+        assert_eq!(kept(&twice, &[second.clone(), of_a.clone()]), [Some(1), Some(0)], "its own index first");
+        assert_eq!(
+            kept(&[paths(&["/x/a.gif"])], &[record(9, a, Rung::Output)]),
+            [Some(0)],
+            "an index too high"
+        );
+        assert_eq!(kept(&[paths(&[""])], &[record(0, "", Rung::Output)]), [None], "no source is no match");
+        let inline = Identity { paths: vec![], inline: Some(Digest::of(b"")) };
+        assert_eq!(kept(&[inline], &[record(0, "", Rung::Inline)]), [Some(0)]);
+        assert_eq!(kept(&[paths(&[])], &[record(0, "", Rung::Inline)]), [None]);
+    }
+
+    #[test]
+    fn a_part_is_continued_only_where_its_row_allows_it() {
+        let part = |etag: Option<&str>, bytes, total| Part {
+            source: "https://m.test/a".into(),
+            etag: etag.map(Into::into),
+            total,
+            bytes,
+        };
+        let strong = Some("\"v1\"");
+        let go_on = |total| Resume::Continue { from: 5, etag: "\"v1\"".into(), total };
+        let table = [
+            ("none", None, Resume::Restart),
+            ("no bytes", Some(part(strong, 0, Some(9))), Resume::Restart),
+            ("no validator", Some(part(None, 5, Some(9))), Resume::Restart),
+            ("a weak one", Some(part(Some("W/\"v1\""), 5, Some(9))), Resume::Restart),
+            ("an unquoted one", Some(part(Some("v1"), 5, Some(9))), Resume::Restart),
+            ("an empty one", Some(part(Some("\"\""), 5, Some(9))), Resume::Restart),
+            ("one that no header can repeat", Some(part(Some("\"a\nb\""), 5, Some(9))), Resume::Restart),
+            ("one with a quote inside", Some(part(Some("\"a\"b\""), 5, Some(9))), Resume::Restart),
+            ("whole already", Some(part(strong, 9, Some(9))), Resume::Restart),
+            ("too long", Some(part(strong, 10, Some(9))), Resume::Restart),
+            ("sound", Some(part(strong, 5, Some(9))), go_on(Some(9))),
+            ("sound, length unknown", Some(part(strong, 5, None)), go_on(None)),
+        ];
+        for (what, part, want) in table {
+            assert_eq!(resume(part.as_ref(), "https://m.test/a"), want, "{what}");
+        }
+        assert_eq!(
+            resume(Some(&part(strong, 5, Some(9))), "https://proxy.test/a"),
+            Resume::Restart,
+            "another source"
+        );
+    }
+
+    #[test]
+    fn an_answer_is_appended_only_where_everything_matches() {
+        let asked = Resume::Continue { from: 5, etag: "\"v1\"".into(), total: Some(9) };
+        let blind = Resume::Continue { from: 5, etag: "\"v1\"".into(), total: None };
+        let good = Answer {
+            status: 206,
+            etag: Some("\"v1\""),
+            content_range: Some("bytes 5-8/9"),
+            content_length: Some(4),
+        };
+        let with = |content_range| Answer { content_range, content_length: None, ..good };
+        assert_eq!(judge_answer(&asked, &good), Body::Rest { total: 9 });
+        assert_eq!(judge_answer(&asked, &Answer { content_length: None, ..good }), Body::Rest { total: 9 });
+        assert_eq!(judge_answer(&blind, &with(Some("bytes 5-19/20"))), Body::Rest { total: 20 });
+        let whole = Answer { status: 200, content_length: Some(9), ..good };
+        for any in [&asked, &blind, &Resume::Restart] {
+            assert_eq!(judge_answer(any, &whole), Body::Whole { total: Some(9) });
+            assert!(matches!(judge_answer(any, &Answer { status: 416, ..good }), Body::Refuse(_)));
+        }
+        let refused = [
+            (&Resume::Restart, good),
+            (&asked, with(None)),
+            (&asked, with(Some("bytes 5-8/*"))),
+            (&asked, with(Some("bytes 4-8/9"))),
+            (&asked, with(Some("bytes 6-8/9"))),
+            (&asked, with(Some("bytes 5-7/9"))),
+            (&asked, with(Some("bytes 5-9/10"))),
+            (&asked, Answer { content_length: Some(5), ..good }),
+            (&asked, Answer { etag: Some("\"v2\""), ..good }),
+            (&asked, Answer { etag: Some("W/\"v1\""), ..good }),
+            (&asked, Answer { etag: None, ..good }),
+        ];
+        for (asked, answer) in refused {
+            assert!(matches!(judge_answer(asked, &answer), Body::Refuse(_)), "{asked:?} {answer:?}");
+        }
+    }
+
+    #[test]
+    fn content_ranges_are_read_strictly() {
+        let range = |first, last, total| Some(ContentRange { first, last, total });
+        let table = [
+            ("bytes 5-8/9", range(5, 8, 9)),
+            (" Bytes 0-0/1 ", range(0, 0, 1)),
+            ("bytes 5-8/*", None),
+            ("bytes */9", None),
+            ("bytes 5-9/9", None),
+            ("bytes 8-5/9", None),
+            ("bytes -5-8/9", None),
+            ("bytes +5-8/9", None),
+            ("bytes 5-8", None),
+            ("items 5-8/9", None),
+            ("bytes 5-8/99999999999999999999999", None),
+            ("bytes 5-/9", None),
+            ("", None),
+        ];
+        for (header, want) in table {
+            assert_eq!(ContentRange::parse(header), want, "{header:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_a_content_range_never_panics(header in ".{0,40}") {
+            let _ = ContentRange::parse(&header);
+        }
+
+        #[test]
+        fn a_ladder_always_ends(causes in proptest::collection::vec(0..4_usize, 1..80)) {
+            let (mut now, mut asked) = (S(0), false);
+            let mut sources = vec![SourceState::untried(Rung::Output), SourceState::untried(Rung::Proxy)];
+            let mut causes = causes.into_iter().cycle();
+            for _ in 0..200 {
+                let clock = JobClock { now, deadline: S(600), fresh_until: Some(S(60)), may_ask_again: !asked, retries: 3 };
+                match next(&sources, &clock) {
+                    Next::Try(place) => {
+                        let cause = [Cause::Absent, Cause::Broken, Cause::NotMedia, Cause::BadStatus][causes.next().unwrap()];
+                        now += S(1);
+                        sources[place] =
+                            after_failure(&sources[place], &Failure::new(cause, ""), false, &JobClock { now, ..clock }, 0.9);
+                    }
+                    Next::WaitUntil(moment) => {
+                        prop_assert!(moment > now && moment <= S(600));
+                        now = moment;
+                    }
+                    Next::AskAgain => {
+                        prop_assert!(!asked);
+                        asked = true;
+                        sources.push(SourceState::untried(Rung::FreshOutput));
+                    }
+                    Next::GiveUp(_) => return Ok(()),
+                }
+            }
+            prop_assert!(false, "it did not end");
+        }
     }
 }

@@ -1,0 +1,179 @@
+//! Many jobs: taken lazily from a list of any length, bounded, stopped by a signal or by what ends the run.
+//!
+//! References come from a thread of their own, since reading them may block. They are looked at in batches on blocking
+//! threads, and those that are done already end there: a rerun over a finished list costs one small read a job and no
+//! task. Only the others become tasks, and never more than [`UNDER_WAY`] at once.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::fetch::{self, Ended, Glance};
+use super::{Error, Scope, Session};
+use crate::event::Event;
+use crate::job::{Asked, JobRef};
+use crate::retry::{Cause, Class, Failure};
+use crate::store::Found;
+
+/// Jobs that are under way at once, waiting ones included.
+const UNDER_WAY: usize = 4_096;
+/// References that are read ahead.
+const READ_AHEAD: usize = 1_024;
+/// References that are looked at together.
+const BATCH: usize = 128;
+/// This many jobs in a row that the account may not have end the run.
+const REFUSALS: u32 = 3;
+
+/// A line or an argument that names no job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRef {
+    /// Where it stood.
+    pub place: String,
+    /// Why it names no job.
+    pub why: String,
+}
+
+/// What ended a run before its list did.
+#[derive(Debug)]
+pub enum Stop {
+    /// The API refuses the account.
+    Account(Failure),
+    /// This machine failed.
+    Local(Error),
+}
+
+/// Works on every job of the list; returns what ended the run early, if anything did.
+///
+/// Cancelling the session's token makes it return soon, with what is under way kept for the next run.
+pub async fn archive<I>(session: &Arc<Session>, refs: I) -> Option<Stop>
+where
+    I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
+{
+    let mut run = Run { session, jobs: JoinSet::new(), refusals: 0, stopped: None };
+    let mut batches = JoinSet::new();
+    let mut refs = read_ahead(refs);
+    let lookers = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut more = true;
+    while more || !batches.is_empty() || !run.jobs.is_empty() {
+        let room = batches.len() < lookers && run.jobs.len() + batches.len() * BATCH < UNDER_WAY;
+        let mut batch = Vec::new();
+        tokio::select! {
+            biased;
+            () = session.stop.cancelled(), if more => {
+                more = false;
+                refs.close();
+            }
+            Some(ended) = run.jobs.join_next() => run.note(ended.ok()),
+            Some(looked) = batches.join_next() => run.begin(looked.unwrap_or_default()),
+            count = refs.recv_many(&mut batch, BATCH), if more && room => {
+                more = count > 0;
+                let session = Arc::clone(session);
+                batches.spawn_blocking(move || look_at(&session, batch));
+            }
+        }
+    }
+    run.stopped
+}
+
+/// A job that is not done yet, with what its folder holds.
+type Open = (Asked, Found, Vec<bool>);
+
+struct Run<'a> {
+    session: &'a Arc<Session>,
+    jobs: JoinSet<(JobRef, Ended)>,
+    refusals: u32,
+    stopped: Option<Stop>,
+}
+
+impl Run<'_> {
+    fn begin(&mut self, looked: (Vec<Open>, Option<Error>)) {
+        let (open, failed) = looked;
+        if let Some(error) = failed {
+            self.stop(Stop::Local(error));
+        }
+        for (asked, found, present) in open {
+            if self.session.stop.is_cancelled() {
+                return;
+            }
+            let session = Arc::clone(self.session);
+            self.jobs.spawn(async move {
+                let ended = fetch::fetch(&session, &asked, found, present).await;
+                ended.report(&session, &asked.job);
+                (asked.job, ended)
+            });
+        }
+    }
+
+    fn note(&mut self, ended: Option<(JobRef, Ended)>) {
+        let Some((_, ended)) = ended else { return };
+        match ended {
+            Ended::Failed(failure) if failure.class() == Class::Auth => self.note_refusal(failure),
+            Ended::Local(error) if error.scope == Scope::Run => self.stop(Stop::Local(error)),
+            Ended::Cancelled => {}
+            Ended::Kept(_)
+            | Ended::Archived(_)
+            | Ended::Incomplete(_)
+            | Ended::Pending
+            | Ended::Failed(_)
+            | Ended::Local(_) => self.refusals = 0,
+        }
+    }
+
+    fn note_refusal(&mut self, failure: Failure) {
+        self.refusals += 1;
+        if failure.cause == Cause::InvalidKey || self.refusals >= REFUSALS {
+            self.stop(Stop::Account(failure));
+        }
+    }
+
+    fn stop(&mut self, why: Stop) {
+        self.session.stop.cancel();
+        self.stopped.get_or_insert(why);
+    }
+}
+
+fn look_at(session: &Session, batch: Vec<Result<Asked, BadRef>>) -> (Vec<Open>, Option<Error>) {
+    let mut open = Vec::new();
+    for reference in batch {
+        if session.stop.is_cancelled() {
+            break;
+        }
+        let asked = match reference {
+            Ok(asked) => asked,
+            Err(BadRef { place, why }) => {
+                session.report(&Event::RefRefused { place: &place, why: &why });
+                continue;
+            }
+        };
+        match fetch::glance(session, &asked.job) {
+            Glance::Open(found, present) => open.push((asked, found, present)),
+            Glance::Over(ended) => {
+                session.report(&Event::JobStarted { job: &asked.job });
+                ended.report(session, &asked.job);
+                if let Ended::Local(error) = ended
+                    && error.scope == Scope::Run
+                {
+                    return (open, Some(error));
+                }
+            }
+        }
+    }
+    (open, None)
+}
+
+/// Reads references on a thread of their own. The thread is not waited for: it may hang in a read of a terminal.
+fn read_ahead<I>(refs: I) -> mpsc::Receiver<Result<Asked, BadRef>>
+where
+    I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    std::thread::spawn(move || {
+        for reference in refs {
+            if sender.blocking_send(reference).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

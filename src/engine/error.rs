@@ -1,0 +1,44 @@
+//! What ends a job or the whole run on this side of the network.
+
+use crate::store::StoreError;
+
+/// How much an error ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// This job; others may fare better.
+    Job,
+    /// The run: every other job would meet the same.
+    Run,
+}
+
+/// What went wrong here, and how much it ends.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct Error {
+    /// How much it ends.
+    pub scope: Scope,
+    /// What the archive said.
+    pub source: StoreError,
+}
+
+impl From<StoreError> for Error {
+    fn from(source: StoreError) -> Self {
+        let scope = match &source {
+            StoreError::Io { source, .. } => io_scope(source),
+            StoreError::Busy { .. } => Scope::Run,
+            StoreError::Conflict { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. } => Scope::Job,
+        };
+        Self { scope, source }
+    }
+}
+
+/// A planted link or a file in place of a folder spoils one job; a full or failing disk spoils them all.
+fn io_scope(error: &std::io::Error) -> Scope {
+    use std::io::ErrorKind;
+    let planted = rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP);
+    match error.kind() {
+        ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists => Scope::Job,
+        _ if planted => Scope::Job,
+        _ => Scope::Run,
+    }
+}

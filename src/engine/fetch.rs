@@ -1,0 +1,439 @@
+//! One job, from its record to its record: the only way by which a job is written.
+//!
+//! 1. The record is read. Complete, with every file that it names there in its size: the job is kept, and nothing is
+//!    asked. A damaged record counts as none.
+//! 2. The API is asked until the job is done, failed, or the wait is over. A pending job is noted once a run, and
+//!    holds nothing while it waits.
+//! 3. [`plan::keep`] says which files serve which outputs; the others are fetched, all at once, each as
+//!    [`super::output`] says.
+//! 4. Files and record are committed ([`crate::store::local`]), and only then the job counts as archived.
+//!
+//! # What makes the record sound
+//! 1. A name that a visible record gives to some bytes is never given to others: other content for the same output gets a
+//!    name with its digest, and the old file goes after the record has changed.
+//! 2. Files are synced before they are renamed, and their folder before the record that names them.
+//! 3. The record is swapped only over the version that was read; who comes second reads again.
+//! 4. The state follows from what the record lists.
+//! 5. Only a record that adds or drops files is synced; notes of pending and failed jobs never replace one with files.
+//! 6. A record is kept for an output only where origin, family, id and the source's path are the same.
+//! 7. A job is passed over only after a look at each file that it names.
+//! 8. A killed run leaves at most whole files without a record, and parts in the staging area.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
+
+use super::output::{self, Brought, Delivery, JobContext};
+use super::{Error, Session, record};
+use crate::event::{Event, JobEnd};
+use crate::job::{Asked, JobRef};
+use crate::layout::Key;
+use crate::manifest::{FileRecord, Manifest, MissingRecord, State};
+use crate::plan::{self, FilePlan, Moment};
+use crate::reply::{Done, Pending, PendingWhy, Reply};
+use crate::retry::{Cause, Class, Failure, PollSchedule, backoff};
+use crate::store::{Found, Proven, StoreError};
+
+/// A fresh job may be unknown to the API for this long.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+/// How often a fresh job that the API does not know yet is asked for.
+const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
+/// Outputs of one job that are worked on at once; further ones follow as these end.
+const OUTPUTS_AT_ONCE: usize = 64;
+/// How often a job is begun anew because another process changed its record.
+const CONFLICTS: u32 = 3;
+
+/// How a job ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Kept(Box<Manifest>),
+    Archived(Box<Manifest>),
+    Incomplete(Box<Manifest>),
+    Pending,
+    Failed(Failure),
+    Local(Error),
+    Cancelled,
+}
+
+impl Ended {
+    pub(super) fn report(&self, session: &Session, job: &JobRef) {
+        let text;
+        let end = match self {
+            Self::Kept(manifest) => JobEnd::Kept(manifest),
+            Self::Archived(manifest) => JobEnd::Archived(manifest),
+            Self::Incomplete(manifest) => JobEnd::Incomplete(manifest),
+            Self::Pending => JobEnd::Pending,
+            Self::Failed(failure) => JobEnd::Failed(failure),
+            Self::Local(error) => {
+                text = error.to_string();
+                JobEnd::Local(&text)
+            }
+            Self::Cancelled => JobEnd::Cancelled,
+        };
+        session.report(&Event::JobEnded { job, end });
+    }
+}
+
+impl From<StoreError> for Ended {
+    fn from(error: StoreError) -> Self {
+        Self::Local(error.into())
+    }
+}
+
+/// What a look at the archive says of a job. Blocks for two small reads and a look at each file.
+pub(super) enum Glance {
+    /// There is nothing to do.
+    Over(Ended),
+    /// There is; this is what was found, and which of its files are there.
+    Open(Found, Vec<bool>),
+}
+
+/// Looks whether a job is done already.
+pub(super) fn glance(session: &Session, job: &JobRef) -> Glance {
+    look(session, job).unwrap_or_else(|error| Glance::Over(error.into()))
+}
+
+fn look(session: &Session, job: &JobRef) -> Result<Glance, StoreError> {
+    let local = session.store.local();
+    let found = local.look(job)?;
+    let Found::Record(manifest, _) = &found else { return Ok(Glance::Open(found, Vec::new())) };
+    let mut present = local.present(job, manifest)?;
+    if session.options.check {
+        check_digests(session, job, manifest, &mut present)?;
+    }
+    let whole = present.iter().all(|present| *present);
+    let settled = session.options.skip_gone && matches!(manifest.state, State::Gone | State::Failed);
+    match (&found, manifest.state) {
+        _ if session.options.force => {}
+        (Found::Record(manifest, _), State::Complete) if whole => {
+            return Ok(Glance::Over(Ended::Kept(manifest.clone())));
+        }
+        (Found::Record(manifest, _), _) if settled => {
+            return Ok(Glance::Over(Ended::Incomplete(manifest.clone())));
+        }
+        _ => {}
+    }
+    Ok(Glance::Open(found, present))
+}
+
+fn check_digests(
+    session: &Session,
+    job: &JobRef,
+    manifest: &Manifest,
+    present: &mut [bool],
+) -> Result<(), StoreError> {
+    for (file, present) in manifest.files.iter().zip(present) {
+        let key = Key::recorded(job, &file.path).filter(|_| *present);
+        *present = match key {
+            Some(key) => session.store.local().hash(&key)? == (file.sha256, file.bytes),
+            None => false,
+        };
+    }
+    Ok(())
+}
+
+/// Works on one job until it is archived, or cannot be in this run.
+pub(super) async fn fetch(
+    session: &Session,
+    asked: &Asked,
+    mut found: Found,
+    mut present: Vec<bool>,
+) -> Ended {
+    session.report(&Event::JobStarted { job: &asked.job });
+    let mut conflicts = 0;
+    loop {
+        if let Found::Damaged { why, .. } = &found {
+            session.report(&Event::Warning { job: Some(&asked.job), text: why });
+        }
+        let mut job = OneJob::new(session, asked, found, present);
+        match job.run().await {
+            Err(Ended::Local(Error { source: StoreError::Conflict { .. }, .. })) if conflicts < CONFLICTS => {
+                conflicts += 1;
+            }
+            Ok(ended) | Err(ended) => return ended,
+        }
+        (found, present) = match glance(session, &asked.job) {
+            Glance::Over(ended) => return ended,
+            Glance::Open(found, present) => (found, present),
+        };
+    }
+}
+
+/// One job on its way.
+struct OneJob<'a> {
+    session: &'a Session,
+    asked: &'a Asked,
+    found: Found,
+    present: Vec<bool>,
+    deadline: Moment,
+    wait_until: Moment,
+    /// Whether the job was seen pending, by this run or an earlier one: then its files may come late.
+    fresh: bool,
+    noted: bool,
+    polls: PollSchedule,
+    failures: u32,
+    unknown_until: Option<Moment>,
+    ahead: Option<OwnedSemaphorePermit>,
+}
+
+impl<'a> OneJob<'a> {
+    fn new(session: &'a Session, asked: &'a Asked, found: Found, present: Vec<bool>) -> Self {
+        let began = session.moment();
+        let seen_pending = matches!(&found, Found::Record(manifest, _) if manifest.pending_seen_at.is_some() && manifest.done_seen_at.is_none());
+        Self {
+            session,
+            asked,
+            found,
+            present,
+            deadline: began + session.options.timeout,
+            wait_until: began + session.options.wait,
+            fresh: asked.submitted || seen_pending,
+            noted: false,
+            polls: PollSchedule::default(),
+            failures: 0,
+            unknown_until: None,
+            ahead: None,
+        }
+    }
+
+    async fn run(&mut self) -> Result<Ended, Ended> {
+        let done = tokio::select! {
+            biased;
+            () = self.session.stop.cancelled() => return Ok(Ended::Cancelled),
+            done = self.poll() => done?,
+        };
+        self.warn_of_another_id(&done);
+        self.bring_home(done).await
+    }
+
+    /// Asks until the job is done.
+    async fn poll(&mut self) -> Result<Done, Ended> {
+        loop {
+            if self.ahead.is_none() {
+                self.ahead = self.session.ahead.clone().acquire_owned().await.ok();
+            }
+            let answer = self.session.api.fetch(&self.asked.job, super::unix_seconds()).await;
+            match answer {
+                Ok(Reply::Done(done)) => return Ok(done),
+                Ok(Reply::Pending(pending)) => self.wait_for(&pending).await?,
+                Err(failure) => self.endure(failure).await?,
+            }
+        }
+    }
+
+    /// The service is still working: notes that, and waits for the next poll.
+    async fn wait_for(&mut self, pending: &Pending) -> Result<(), Ended> {
+        self.failures = 0;
+        let (why, working) = match &pending.why {
+            PendingWhy::Processing => ("processing", true),
+            PendingWhy::Queued => ("queued", true),
+            PendingWhy::Unknown(word) => (word.as_str(), true),
+            PendingWhy::NoOutputYet => ("done, but without a link yet", false),
+        };
+        self.fresh |= working;
+        if working && !std::mem::replace(&mut self.noted, true) {
+            self.note_pending().await?;
+        }
+        let wait = self.polls.next_wait(pending.eta, super::dice());
+        self.pause(why, pending.eta, wait, self.wait_until, Ended::Pending).await
+    }
+
+    /// The API did not answer as it should: waits where that may pass, ends the job where it will not.
+    async fn endure(&mut self, failure: Failure) -> Result<(), Ended> {
+        if failure.cause == Cause::JobNotFound && self.fresh {
+            let now = self.session.moment();
+            let until = *self.unknown_until.get_or_insert(now + UNKNOWN_FOR);
+            if now < until {
+                let over = Ended::Failed(failure);
+                return self
+                    .pause("not known to the API yet", None, UNKNOWN_WAIT, self.wait_until, over)
+                    .await;
+            }
+        }
+        if failure.class() != Class::Transient {
+            return Err(self.end_failed(failure).await);
+        }
+        self.failures += 1;
+        if self.failures > self.session.options.retries {
+            return Err(Ended::Failed(failure));
+        }
+        let wait = backoff(self.failures, failure.retry_after, super::dice());
+        let why = failure.to_string();
+        self.pause(&why, None, wait, self.deadline, Ended::Failed(failure)).await
+    }
+
+    /// Waits, holding nothing; ends as `over` where the time would be over first.
+    async fn pause(
+        &mut self,
+        why: &str,
+        eta: Option<Duration>,
+        wait: Duration,
+        until: Moment,
+        over: Ended,
+    ) -> Result<(), Ended> {
+        self.ahead = None;
+        let now = self.session.moment();
+        let left = until.min(self.deadline).saturating_sub(now);
+        if left.is_zero() {
+            return Err(over);
+        }
+        let wait = wait.min(left);
+        self.session.report(&Event::JobWaiting { job: &self.asked.job, why, eta, wait });
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    async fn note_pending(&mut self) -> Result<(), Ended> {
+        // A record with files says more than that the service works again.
+        let noted = matches!(&self.found, Found::Record(manifest, _) if manifest.state == State::Pending);
+        if self.names_files() || noted {
+            return Ok(());
+        }
+        let note = record::pending(&self.asked.job, &self.found);
+        self.commit(Vec::new(), note).await.map(drop)
+    }
+
+    fn names_files(&self) -> bool {
+        matches!(&self.found, Found::Record(manifest, _) if !manifest.files.is_empty())
+    }
+
+    async fn end_failed(&mut self, failure: Failure) -> Ended {
+        let about_the_job = matches!(failure.cause, Cause::JobFailed | Cause::JobNotFound | Cause::Rejected);
+        if self.names_files() || !about_the_job {
+            return Ended::Failed(failure);
+        }
+        let note = record::failed(&self.asked.job, &self.found, &failure);
+        match self.commit(Vec::new(), note).await {
+            Ok(_) => Ended::Failed(failure),
+            Err(ended) => ended,
+        }
+    }
+
+    fn warn_of_another_id(&self, done: &Done) {
+        let job = &self.asked.job;
+        if let Some(answered) = done.answered_id.as_deref().filter(|answered| *answered != job.id.as_str()) {
+            let text = format!("the answer speaks of id {answered}; kept under the id that was asked for");
+            self.session.report(&Event::Warning { job: Some(job), text: &text });
+        }
+    }
+
+    /// Fetches what is not here yet, and commits.
+    async fn bring_home(&mut self, done: Done) -> Result<Ended, Ended> {
+        let (kept, to_fetch) = self.split(&done);
+        let session = self.session;
+        let job = &self.asked.job;
+        session.report(&Event::JobReady { job, outputs: done.outputs.len(), to_fetch: to_fetch.len() });
+        let context = JobContext {
+            session,
+            job,
+            deadline: self.deadline,
+            fresh_until: self.fresh.then(|| session.moment() + plan::FRESH_FOR),
+            refreshed: OnceCell::new(),
+            ahead: Mutex::new(self.ahead.take()),
+        };
+        let haul = bring_all(&context, &done, &to_fetch).await;
+        drop(context);
+        self.commit_haul(done, kept, haul).await
+    }
+
+    /// Which outputs are here, as the records that serve them, and which are to be fetched, by their place.
+    fn split(&self, done: &Done) -> (Vec<FileRecord>, Vec<usize>) {
+        let records: Vec<FileRecord> = match &self.found {
+            Found::Record(manifest, _) if !self.session.options.force => {
+                let files = manifest.files.iter().zip(&self.present);
+                files.filter(|(_, present)| **present).map(|(file, _)| file.clone()).collect()
+            }
+            _ => Vec::new(),
+        };
+        let identities: Vec<plan::Identity> = done.outputs.iter().map(output::identity).collect();
+        let (mut kept, mut to_fetch) = (Vec::new(), Vec::new());
+        for (place, file) in plan::keep(&identities, &records).into_iter().enumerate() {
+            match file {
+                FilePlan::Keep(record) => {
+                    kept.push(FileRecord { output: done.outputs[place].index, ..*record });
+                }
+                FilePlan::Fetch => to_fetch.push(place),
+            }
+        }
+        (kept, to_fetch)
+    }
+
+    async fn commit_haul(&mut self, done: Done, kept: Vec<FileRecord>, haul: Haul) -> Result<Ended, Ended> {
+        let nothing_new = haul.came.is_empty();
+        let passing = haul.missing.iter().any(|missing| !crate::event::is_for_good(missing));
+        let cut_short = haul.cancelled || haul.here.is_some();
+        let outputs = done.outputs.len();
+        let draft = record::done(&self.asked.job, &self.found, done, outputs, kept, haul.came, haul.missing);
+        // Nothing came, and a later run may well bring it: the record stays as it is, and says nothing final.
+        if nothing_new && draft.manifest.files.is_empty() && (passing || cut_short) {
+            return Err(haul.here.map_or_else(
+                || {
+                    if haul.cancelled {
+                        Ended::Cancelled
+                    } else {
+                        Ended::Incomplete(Box::new(draft.manifest))
+                    }
+                },
+                Ended::Local,
+            ));
+        }
+        let manifest = self.commit(draft.files, draft.manifest).await?;
+        Ok(match haul.here {
+            Some(error) => Ended::Local(error),
+            None if haul.cancelled => Ended::Cancelled,
+            None if manifest.state == State::Complete => Ended::Archived(Box::new(manifest)),
+            None => Ended::Incomplete(Box::new(manifest)),
+        })
+    }
+
+    /// Commits, and goes on from what is committed now.
+    async fn commit(&mut self, files: Vec<(Proven, Key)>, manifest: Manifest) -> Result<Manifest, Ended> {
+        let (session, job) = (self.session, &self.asked.job);
+        let committed =
+            session.store.commit(&session.staging, job, files, manifest, self.found.version()).await;
+        let (manifest, version) = committed?;
+        self.found = Found::Record(Box::new(manifest.clone()), version);
+        Ok(manifest)
+    }
+}
+
+/// What the outputs of a job brought.
+#[derive(Default)]
+struct Haul {
+    came: Vec<Delivery>,
+    missing: Vec<MissingRecord>,
+    here: Option<Error>,
+    cancelled: bool,
+}
+
+impl Haul {
+    fn add(&mut self, brought: Brought) {
+        match brought {
+            Brought::Proven(delivery) => self.came.push(*delivery),
+            Brought::Missing(missing) => self.missing.push(missing),
+            Brought::Here(error) => self.here = Some(error),
+            Brought::Cancelled => self.cancelled = true,
+        }
+    }
+}
+
+/// Fetches these outputs, a bounded number at a time; a failing disk stops the others.
+async fn bring_all(context: &JobContext<'_>, done: &Done, to_fetch: &[usize]) -> Haul {
+    let mut haul = Haul::default();
+    let mut left = to_fetch.iter();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        while under_way.len() < OUTPUTS_AT_ONCE
+            && haul.here.is_none()
+            && let Some(place) = left.next()
+        {
+            under_way.push(output::bring(context, &done.outputs[*place]));
+        }
+        match under_way.next().await {
+            Some(brought) => haul.add(brought),
+            None => return haul,
+        }
+    }
+}

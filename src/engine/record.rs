@@ -1,0 +1,109 @@
+//! From what a job brought to the record that says so.
+
+use serde_json::Map;
+
+use super::output::Delivery;
+use super::timestamp;
+use crate::job::JobRef;
+use crate::layout::Key;
+use crate::manifest::{FileRecord, Manifest, MissingRecord, Reason};
+use crate::media;
+use crate::reply::Done;
+use crate::retry::Failure;
+use crate::store::{Found, Proven};
+
+/// What a run has learnt of a job, on its way into a record.
+pub(super) struct Draft {
+    pub(super) manifest: Manifest,
+    pub(super) files: Vec<(Proven, Key)>,
+}
+
+/// The record to go on from: the one that was found, or an empty one.
+pub(super) fn base(job: &JobRef, found: &Found) -> Manifest {
+    let now = timestamp();
+    let mut manifest = match found {
+        Found::Record(manifest, _) => manifest.as_ref().clone(),
+        Found::Nothing | Found::Damaged { .. } => Manifest::new(job, &now),
+    };
+    manifest.updated_at = now;
+    manifest
+}
+
+/// The record of a job that the service is still working on.
+pub(super) fn pending(job: &JobRef, found: &Found) -> Manifest {
+    let mut manifest = base(job, found);
+    manifest.pending_seen_at = Some(timestamp());
+    manifest
+}
+
+/// The record of a job that will never have outputs.
+pub(super) fn failed(job: &JobRef, found: &Found, failure: &Failure) -> Manifest {
+    let mut manifest = base(job, found);
+    manifest.outputs = Some(0);
+    manifest.missing = Vec::new();
+    manifest.error = Some(Reason::of(failure, None, None));
+    manifest.state = manifest.derived_state();
+    manifest
+}
+
+/// The record of a job that is done: files that were kept, files that came, outputs that are missing.
+pub(super) fn done(
+    job: &JobRef,
+    found: &Found,
+    done: Done,
+    outputs: usize,
+    kept: Vec<FileRecord>,
+    came: Vec<Delivery>,
+    missing: Vec<MissingRecord>,
+) -> Draft {
+    let mut manifest = base(job, found);
+    let visible = std::mem::take(&mut manifest.files);
+    manifest.outputs = Some(outputs);
+    manifest.error = None;
+    manifest.missing = missing;
+    manifest.meta = done.meta;
+    manifest.reply = done.rest;
+    manifest.job.answered_id = done.answered_id.filter(|answered| answered != job.id.as_str());
+    let done_at = timestamp();
+    manifest.done_seen_at.get_or_insert_with(|| done_at.clone());
+    manifest.files = kept;
+    let mut files = Vec::new();
+    for delivery in came {
+        let key = free_key(job, &delivery, &visible);
+        manifest.files.push(record(&delivery, &key, &done_at));
+        files.push((delivery.fetched.proven, key));
+    }
+    manifest.files.sort_by_key(|file| file.output);
+    manifest.missing.sort_by_key(|missing| missing.output);
+    manifest.state = manifest.derived_state();
+    Draft { manifest, files }
+}
+
+/// A name that the visible record does not give to other bytes: the plain one, or the one with the digest's first
+/// digits.
+fn free_key(job: &JobRef, delivery: &Delivery, visible: &[FileRecord]) -> Key {
+    let known = delivery.fetched.kind.extension();
+    let extension = known.unwrap_or_else(|| media::extension_for_unknown(&delivery.url_path));
+    let plain = Key::output(job, delivery.output, extension, None);
+    let digest = delivery.fetched.proven.digest;
+    let taken = visible.iter().any(|file| file.path == plain.name() && file.sha256 != digest);
+    if taken { Key::output(job, delivery.output, extension, Some(&digest)) } else { plain }
+}
+
+fn record(delivery: &Delivery, key: &Key, now: &str) -> FileRecord {
+    FileRecord {
+        output: delivery.output,
+        path: key.name().into(),
+        bytes: delivery.fetched.proven.bytes,
+        sha256: delivery.fetched.proven.digest,
+        kind: delivery.fetched.kind.name().into(),
+        source: delivery.source.clone(),
+        rung: delivery.rung,
+        etag: delivery.fetched.etag.clone(),
+        last_modified: delivery.fetched.last_modified.clone(),
+        attempts: delivery.attempts,
+        archived_at: now.into(),
+        left: delivery.left.clone(),
+        unknown: Map::new(),
+    }
+}

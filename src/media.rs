@@ -1,0 +1,353 @@
+//! What a media file is, and whether it is whole, told from its bytes alone.
+//!
+//! Hosts lie about types, and a transfer that ends early can look like one that ended well. So the kind comes from a
+//! file's first bytes ([`sniff`]), and a [`Walker`] follows the container's own structure while the bytes pass by:
+//! what a GIF, MP4, PNG, JPEG, WebM, WebP, WAV or GLB says about its end is compared with where the bytes ended. The
+//! walker takes chunks of any size, keeps no copies and skips over the payload, so it costs next to nothing. It proves
+//! that nothing is cut off; that every frame decodes it does not.
+//!
+//! Bytes after a container's end are not counted against it: cameras and encoders put things there.
+
+mod walk;
+
+use serde::{Deserialize, Serialize};
+
+pub use walk::{Completeness, Verdict, Walker, judge};
+
+/// A kind is told from at most this many bytes.
+pub const SNIFF_BYTES: usize = 512;
+
+/// A kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaKind {
+    /// GIF 87a or 89a.
+    Gif,
+    /// MPEG-4 and its relatives in the ISO container.
+    Mp4,
+    /// QuickTime.
+    Mov,
+    /// WebM.
+    WebM,
+    /// Matroska.
+    Mkv,
+    /// PNG.
+    Png,
+    /// JPEG.
+    Jpeg,
+    /// WebP.
+    WebP,
+    /// AVIF or HEIF, in the ISO container.
+    Avif,
+    /// WAVE.
+    Wav,
+    /// AVI.
+    Avi,
+    /// MPEG audio.
+    Mp3,
+    /// Ogg.
+    Ogg,
+    /// FLAC.
+    Flac,
+    /// Audio in the ISO container.
+    M4a,
+    /// Binary glTF.
+    Glb,
+    /// None of these.
+    Unknown,
+}
+
+/// Each kind with its name and its extension.
+const KINDS: &[(MediaKind, &str, &str)] = &[
+    (MediaKind::Gif, "gif", "gif"),
+    (MediaKind::Mp4, "mp4", "mp4"),
+    (MediaKind::Mov, "mov", "mov"),
+    (MediaKind::WebM, "webm", "webm"),
+    (MediaKind::Mkv, "mkv", "mkv"),
+    (MediaKind::Png, "png", "png"),
+    (MediaKind::Jpeg, "jpeg", "jpg"),
+    (MediaKind::WebP, "webp", "webp"),
+    (MediaKind::Avif, "avif", "avif"),
+    (MediaKind::Wav, "wav", "wav"),
+    (MediaKind::Avi, "avi", "avi"),
+    (MediaKind::Mp3, "mp3", "mp3"),
+    (MediaKind::Ogg, "ogg", "ogg"),
+    (MediaKind::Flac, "flac", "flac"),
+    (MediaKind::M4a, "m4a", "m4a"),
+    (MediaKind::Glb, "glb", "glb"),
+];
+
+/// Extensions that a file of no known kind may keep from its URL.
+const KNOWN_EXTENSIONS: &[&str] = &[
+    "gif", "mp4", "m4v", "mov", "webm", "mkv", "avi", "png", "jpg", "jpeg", "webp", "avif", "heic", "bmp",
+    "tiff", "tif", "exr", "wav", "mp3", "ogg", "opus", "flac", "m4a", "aac", "glb", "gltf", "obj", "mtl",
+    "fbx", "stl", "ply", "usdz", "zip", "txt", "srt", "vtt", "base64",
+];
+
+impl MediaKind {
+    /// The kind's name in records.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        KINDS.iter().find(|(kind, ..)| *kind == self).map_or("unknown", |(_, name, _)| name)
+    }
+
+    /// The extension of its files; `None` for [`MediaKind::Unknown`].
+    #[must_use]
+    pub fn extension(self) -> Option<&'static str> {
+        KINDS.iter().find(|(kind, ..)| *kind == self).map(|(.., extension)| *extension)
+    }
+
+    /// The kind of this name in records.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        if name == "unknown" {
+            return Some(Self::Unknown);
+        }
+        KINDS.iter().find(|(_, known, _)| *known == name).map(|(kind, ..)| *kind)
+    }
+}
+
+/// What a file's first bytes show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sniff {
+    /// Media of this kind.
+    Kind(MediaKind),
+    /// Nothing known: formats are born, so this is no fault.
+    Unknown,
+    /// A document such as hosts send in place of a file.
+    NotMedia(NotMedia),
+}
+
+/// A document in place of media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotMedia {
+    /// A web page.
+    Html,
+    /// A JSON document.
+    Json,
+    /// An XML document, SVG included.
+    Xml,
+}
+
+/// Tells what a file is from its first bytes, up to [`SNIFF_BYTES`] of them.
+#[must_use]
+pub fn sniff(head: &[u8]) -> Sniff {
+    match magic(head) {
+        Some(kind) => Sniff::Kind(kind),
+        None => document(head).map_or(Sniff::Unknown, Sniff::NotMedia),
+    }
+}
+
+fn magic(head: &[u8]) -> Option<MediaKind> {
+    let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    Some(match () {
+        () if at(0, b"GIF87a") || at(0, b"GIF89a") => MediaKind::Gif,
+        () if at(0, b"\x89PNG\r\n\x1a\n") => MediaKind::Png,
+        () if at(0, b"\xff\xd8\xff") => MediaKind::Jpeg,
+        () if at(0, b"\x1a\x45\xdf\xa3") => matroska(head),
+        () if at(0, b"RIFF") && at(8, b"WEBP") => MediaKind::WebP,
+        () if at(0, b"RIFF") && at(8, b"WAVE") => MediaKind::Wav,
+        () if at(0, b"RIFF") && at(8, b"AVI ") => MediaKind::Avi,
+        () if at(0, b"glTF") => MediaKind::Glb,
+        () if at(0, b"OggS") => MediaKind::Ogg,
+        () if at(0, b"fLaC") => MediaKind::Flac,
+        () if at(4, b"ftyp") => brand(head.get(8..12).unwrap_or_default()),
+        () if at(4, b"moov") || at(4, b"wide") || at(4, b"mdat") && head.len() >= 16 => MediaKind::Mov,
+        () if at(0, b"ID3") => MediaKind::Mp3,
+        () if is_mpeg_audio(head) => MediaKind::Mp3,
+        () => return None,
+    })
+}
+
+/// The major brand of an ISO container.
+fn brand(brand: &[u8]) -> MediaKind {
+    match brand {
+        b"qt  " => MediaKind::Mov,
+        b"avif" | b"avis" | b"heic" | b"heix" | b"mif1" | b"msf1" => MediaKind::Avif,
+        b"M4A " | b"M4B " => MediaKind::M4a,
+        _ => MediaKind::Mp4,
+    }
+}
+
+/// Both share the container; the document type near the start tells them apart.
+fn matroska(head: &[u8]) -> MediaKind {
+    let near = &head[..head.len().min(64)];
+    if near.windows(4).any(|window| window == b"webm") { MediaKind::WebM } else { MediaKind::Mkv }
+}
+
+/// An MPEG audio frame's header: sync, a valid layer, bit rate and sample rate.
+fn is_mpeg_audio(head: &[u8]) -> bool {
+    let &[0xff, second, third, _, ..] = head else { return false };
+    let layer_and_version = second & 0xe0 == 0xe0 && second & 0x06 != 0 && second & 0x18 != 0x08;
+    layer_and_version && third >> 4 != 0xf && third >> 4 != 0 && third & 0x0c != 0x0c
+}
+
+/// Tags with which pages begin, their own or a template's.
+const HTML: &[&str] = &[
+    "<!doctype html",
+    "<html",
+    "<head",
+    "<body",
+    "<title",
+    "<script",
+    "<meta",
+    "<style",
+    "<div",
+    "<center",
+    "<h1",
+    "<p>",
+    "<br",
+    "<table",
+    "<a ",
+];
+
+fn document(head: &[u8]) -> Option<NotMedia> {
+    let text = text_of(head)?;
+    let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n', '\u{c}']);
+    let lower = text.to_ascii_lowercase();
+    let begins = |tags: &[&str]| tags.iter().any(|tag| lower.starts_with(tag));
+    match () {
+        () if begins(HTML) => Some(NotMedia::Html),
+        () if begins(&["<!--"]) => Some(if lower.contains("<html") { NotMedia::Html } else { NotMedia::Xml }),
+        () if begins(&["<?xml", "<!doctype", "<svg", "<error", "<rss", "<feed"]) => Some(NotMedia::Xml),
+        () if looks_like_json(text) => Some(NotMedia::Json),
+        () => None,
+    }
+}
+
+/// The head as text; `None` where it holds what no text holds. A character cut by the head's end is no fault.
+fn text_of(head: &[u8]) -> Option<&str> {
+    let text = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&head[..error.valid_up_to()]).ok()?
+        }
+        Err(_) => return None,
+    };
+    let control =
+        |letter: char| letter.is_control() && !matches!(letter, '\t' | '\r' | '\n' | '\u{c}' | '\u{1b}');
+    (!text.contains(control)).then_some(text)
+}
+
+fn looks_like_json(text: &str) -> bool {
+    let mut letters = text.chars().filter(|letter| !letter.is_whitespace());
+    match (letters.next(), letters.next()) {
+        (Some('{'), Some('"' | '}')) => true,
+        (Some('['), Some('{' | '[' | '"' | ']' | '-' | '0'..='9' | 't' | 'f' | 'n')) => true,
+        (Some('{' | '['), None) => true,
+        _ => false,
+    }
+}
+
+/// The extension of a file of no known kind: its URL's, where that is one of the known ones, else `bin`.
+#[must_use]
+pub fn extension_for_unknown(url_path: &str) -> &'static str {
+    let name = url_path.rsplit('/').next().unwrap_or_default();
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    KNOWN_EXTENSIONS.iter().find(|known| known.eq_ignore_ascii_case(extension)).copied().unwrap_or("bin")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_by_their_first_bytes() {
+        let table: [(&[u8], MediaKind); 20] = [
+            (b"GIF89a\x01\0", MediaKind::Gif),
+            (b"GIF87a", MediaKind::Gif),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", MediaKind::Png),
+            (b"\xff\xd8\xff\xe0", MediaKind::Jpeg),
+            (b"\x1a\x45\xdf\xa3\x93\x42\x82\x88webm", MediaKind::WebM),
+            (b"\x1a\x45\xdf\xa3\x93\x42\x82\x88matroska", MediaKind::Mkv),
+            (b"RIFF\x10\0\0\0WEBPVP8 ", MediaKind::WebP),
+            (b"RIFF\x10\0\0\0WAVEfmt ", MediaKind::Wav),
+            (b"RIFF\x10\0\0\0AVI LIST", MediaKind::Avi),
+            (b"\0\0\0\x18ftypisom", MediaKind::Mp4),
+            (b"\0\0\0\x14ftypqt  ", MediaKind::Mov),
+            (b"\0\0\0\x1cftypavif", MediaKind::Avif),
+            (b"\0\0\0\x1cftypM4A ", MediaKind::M4a),
+            (b"\0\0\0\x08moov", MediaKind::Mov),
+            (b"glTF\x02\0\0\0", MediaKind::Glb),
+            (b"OggS\0", MediaKind::Ogg),
+            (b"fLaC\0", MediaKind::Flac),
+            (b"ID3\x04", MediaKind::Mp3),
+            (b"\xff\xfb\x90\x64", MediaKind::Mp3),
+            (b"\xff\xf3\x14\xc4", MediaKind::Mp3),
+        ];
+        for (head, want) in table {
+            assert_eq!(sniff(head), Sniff::Kind(want), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn documents_in_place_of_media_are_told_from_formats_that_nobody_knows_yet() {
+        let html = Sniff::NotMedia(NotMedia::Html);
+        let json = Sniff::NotMedia(NotMedia::Json);
+        let xml = Sniff::NotMedia(NotMedia::Xml);
+        let table: [(&[u8], Sniff); 27] = [
+            (b"<!DOCTYPE html><p>", html),
+            (b"\xef\xbb\xbf \r\n<HTML lang=en>", html),
+            (b"<!-- x --><html>", html),
+            (b"<script>", html),
+            (b"<?xml version='1.0'?><Error>", xml),
+            (b"<Error><Code>NoSuchKey</Code>", xml),
+            (b"<!-- x --><svg>", xml),
+            (b"<svg xmlns='x'>", xml),
+            (b"{\"error\":\"gone\"}", json),
+            (b"{}", json),
+            (b" [ {\"a\":1}]", json),
+            (b"[1,2]", json),
+            (b"[-1]", json),
+            (b"{", json),
+            (b"{x", Sniff::Unknown),
+            (b"{\"error\0", Sniff::Unknown),
+            (b"[\xff\"", Sniff::Unknown),
+            (b"[Script Info]", Sniff::Unknown),
+            (b"", Sniff::Unknown),
+            (b"plain words", Sniff::Unknown),
+            (b"# OBJ\nv 1 2 3", Sniff::Unknown),
+            (b"\x00\x01\x02\x03", Sniff::Unknown),
+            (b"\xff\xff\x90\x64", Sniff::Kind(MediaKind::Mp3)),
+            (b"\xff\xe1\x90\x64", Sniff::Unknown),
+            (b"\xff\xfb\xf0\x64", Sniff::Unknown),
+            (b"\xff\xfb\x0c\x64", Sniff::Unknown),
+            (b"{\"caf\xc3", json),
+        ];
+        for (head, want) in table {
+            assert_eq!(sniff(head), want, "{:?}", String::from_utf8_lossy(head));
+        }
+    }
+
+    #[test]
+    fn names_and_extensions_belong_to_their_kind() {
+        for (kind, name, extension) in KINDS {
+            assert_eq!(
+                (MediaKind::from_name(name), kind.extension(), kind.name()),
+                (Some(*kind), Some(*extension), *name)
+            );
+        }
+        assert_eq!((MediaKind::Unknown.name(), MediaKind::Unknown.extension()), ("unknown", None));
+        assert_eq!(
+            (MediaKind::from_name("unknown"), MediaKind::from_name("exe")),
+            (Some(MediaKind::Unknown), None)
+        );
+    }
+
+    #[test]
+    fn a_file_of_no_known_kind_keeps_only_a_known_extension() {
+        let table = [
+            ("/a/b.OBJ", "obj"),
+            ("/a/b.txt", "txt"),
+            ("/a/b.sh", "bin"),
+            ("/a.gif/b", "bin"),
+            ("/a/", "bin"),
+            ("", "bin"),
+            ("/a/.mp4", "mp4"),
+            ("/a/b.mp4.desktop", "bin"),
+        ];
+        for (path, want) in table {
+            assert_eq!(extension_for_unknown(path), want, "{path}");
+        }
+    }
+}

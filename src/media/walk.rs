@@ -1,0 +1,604 @@
+//! Walks a container as its bytes pass by.
+//!
+//! Every format is a chain of small headers, each of which says how many bytes to skip to the next one. The walker
+//! gathers a header, lets the format's own function read it, and skips; so it does not matter how the bytes are cut
+//! into chunks, and payload is never looked at, except in JPEG, whose image data has to be searched for its end.
+
+use super::{MediaKind, SNIFF_BYTES, Sniff, sniff};
+
+/// Whether a file is whole, as far as its own structure tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// It reaches the end that its container declares.
+    Whole,
+    /// It ends before that; this is what is missing first.
+    Cut(&'static str),
+    /// Its kind does not say where it ends.
+    Untold,
+}
+
+/// What a file turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What its first bytes show.
+    pub sniff: Sniff,
+    /// Whether it is whole.
+    pub completeness: Completeness,
+    /// How many bytes there were.
+    pub bytes: u64,
+}
+
+/// The verdict on bytes that are all here.
+#[must_use]
+pub fn judge(bytes: &[u8]) -> Verdict {
+    let mut walker = Walker::new();
+    walker.feed(bytes);
+    walker.finish()
+}
+
+/// Takes a file's bytes in order, in chunks of any size, and judges them at the end.
+#[derive(Clone, Debug)]
+pub struct Walker {
+    head: Vec<u8>,
+    sniff: Option<Sniff>,
+    steps: Option<Steps>,
+    bytes: u64,
+}
+
+impl Default for Walker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Walker {
+    /// A walker that has seen nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { head: Vec::with_capacity(SNIFF_BYTES), sniff: None, steps: None, bytes: 0 }
+    }
+
+    /// Takes the next bytes.
+    pub fn feed(&mut self, chunk: &[u8]) {
+        self.bytes += chunk.len() as u64;
+        if self.sniff.is_some() {
+            if let Some(steps) = &mut self.steps {
+                steps.feed(chunk);
+            }
+            return;
+        }
+        let (head, rest) = chunk.split_at(chunk.len().min(SNIFF_BYTES - self.head.len()));
+        self.head.extend_from_slice(head);
+        if self.head.len() == SNIFF_BYTES {
+            self.decide();
+            if let Some(steps) = &mut self.steps {
+                steps.feed(rest);
+            }
+        }
+    }
+
+    /// What the first bytes show, once [`SNIFF_BYTES`] are here.
+    #[must_use]
+    pub fn sniff(&self) -> Option<Sniff> {
+        self.sniff
+    }
+
+    /// The verdict, now that there are no more bytes.
+    #[must_use]
+    pub fn finish(mut self) -> Verdict {
+        if self.sniff.is_none() {
+            self.decide();
+        }
+        let completeness = match &self.steps {
+            _ if self.bytes == 0 => Completeness::Cut("everything"),
+            Some(steps) => steps.finish(),
+            None => Completeness::Untold,
+        };
+        Verdict { sniff: self.sniff.unwrap_or(Sniff::Unknown), completeness, bytes: self.bytes }
+    }
+
+    fn decide(&mut self) {
+        let sniffed = sniff(&self.head);
+        self.sniff = Some(sniffed);
+        if let Sniff::Kind(kind) = sniffed
+            && let Some(format) = Format::of(kind)
+        {
+            let mut steps =
+                Steps { format, gathered: Vec::new(), need: 1, skip: 0, last: false, ended: None };
+            steps.feed(&self.head);
+            self.steps = Some(steps);
+        }
+    }
+}
+
+/// What to do after a look at what was gathered.
+enum Step {
+    /// Gather this many bytes in all, then look again.
+    Gather(usize),
+    /// Drop what was gathered, skip so many bytes, then gather anew.
+    Skip(u64),
+    /// Drop what was gathered, skip so many bytes, and that is the container's end.
+    SkipToEnd(u64),
+    /// The container's end.
+    End,
+    /// What follows cannot be followed: the kind tells no more.
+    Lost,
+    /// The structure is broken; this is what is missing.
+    Broken(&'static str),
+}
+
+/// Headers are small; one that wants more than this is damage.
+const GATHER_MAX: usize = 1 << 16;
+
+#[derive(Clone, Debug)]
+struct Steps {
+    format: Format,
+    gathered: Vec<u8>,
+    need: usize,
+    skip: u64,
+    /// Whether the container ends where the skip does.
+    last: bool,
+    ended: Option<Completeness>,
+}
+
+impl Steps {
+    fn feed(&mut self, mut chunk: &[u8]) {
+        while self.ended.is_none() {
+            let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
+            self.skip -= skipped as u64;
+            chunk = &chunk[skipped..];
+            if self.last && self.skip == 0 {
+                self.ended = Some(Completeness::Whole);
+            }
+            if chunk.is_empty() {
+                return;
+            }
+            if self.format.searches() {
+                match chunk.iter().position(|byte| *byte == 0xff) {
+                    None => return,
+                    Some(place) => chunk = &chunk[place..],
+                }
+                self.format.found();
+            }
+            let (taken, rest) = chunk.split_at(chunk.len().min(self.need - self.gathered.len()));
+            self.gathered.extend_from_slice(taken);
+            chunk = rest;
+            if self.gathered.len() == self.need {
+                let step = self.format.look(&self.gathered);
+                self.take(&step);
+            }
+        }
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Gather(need) if need <= GATHER_MAX => self.need = need.max(self.gathered.len() + 1),
+            Step::Gather(_) | Step::Lost => self.ended = Some(Completeness::Untold),
+            Step::Broken(what) => self.ended = Some(Completeness::Cut(what)),
+            Step::End | Step::SkipToEnd(0) => self.ended = Some(Completeness::Whole),
+            Step::Skip(bytes) => {
+                self.gathered.clear();
+                self.need = 1;
+                self.skip = bytes;
+            }
+            Step::SkipToEnd(bytes) => {
+                self.gathered.clear();
+                (self.skip, self.last) = (bytes, true);
+            }
+        }
+    }
+
+    fn finish(&self) -> Completeness {
+        self.ended.unwrap_or_else(|| self.format.at_end(self.gathered.is_empty() && self.skip == 0))
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Format {
+    Gif(Gif),
+    Iso { moov: bool, media: bool, endless: bool },
+    Png,
+    Jpeg { searching: bool, image: bool },
+    Ebml { in_segment: bool, unknown_size: bool, any: bool },
+    Riff,
+    Glb,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Gif {
+    Screen,
+    Block,
+    SubBlock,
+}
+
+impl Format {
+    fn of(kind: MediaKind) -> Option<Self> {
+        Some(match kind {
+            MediaKind::Gif => Self::Gif(Gif::Screen),
+            MediaKind::Mp4 | MediaKind::Mov | MediaKind::M4a | MediaKind::Avif => {
+                Self::Iso { moov: false, media: false, endless: false }
+            }
+            MediaKind::Png => Self::Png,
+            MediaKind::Jpeg => Self::Jpeg { searching: false, image: false },
+            MediaKind::WebM | MediaKind::Mkv => {
+                Self::Ebml { in_segment: false, unknown_size: false, any: false }
+            }
+            MediaKind::WebP | MediaKind::Wav | MediaKind::Avi => Self::Riff,
+            MediaKind::Glb => Self::Glb,
+            MediaKind::Mp3 | MediaKind::Ogg | MediaKind::Flac | MediaKind::Unknown => return None,
+        })
+    }
+
+    fn searches(&self) -> bool {
+        matches!(self, Self::Jpeg { searching: true, .. })
+    }
+
+    fn found(&mut self) {
+        if let Self::Jpeg { searching, .. } = self {
+            *searching = false;
+        }
+    }
+
+    fn look(&mut self, bytes: &[u8]) -> Step {
+        match self {
+            Self::Gif(state) => gif(state, bytes),
+            Self::Iso { moov, media, endless } => iso(moov, media, endless, bytes),
+            Self::Png => png(bytes),
+            Self::Jpeg { searching, image } => jpeg(searching, image, bytes),
+            Self::Ebml { in_segment, unknown_size, any } => ebml(in_segment, unknown_size, any, bytes),
+            Self::Riff => riff(bytes),
+            Self::Glb => glb(bytes),
+        }
+    }
+
+    /// The verdict where the bytes end and the container did not; `between` says that no element was under way.
+    fn at_end(&self, between: bool) -> Completeness {
+        match self {
+            Self::Gif(_) => Completeness::Cut("the GIF trailer"),
+            Self::Iso { moov: true, media: true, endless: false } if between => Completeness::Whole,
+            Self::Iso { moov: true, media: true, endless: true } => Completeness::Untold,
+            Self::Iso { moov: false, .. } => Completeness::Cut("the movie header (moov)"),
+            Self::Iso { media: false, .. } => Completeness::Cut("the media data (mdat)"),
+            Self::Iso { .. } => Completeness::Cut("the end of a box"),
+            Self::Png => Completeness::Cut("the PNG end chunk"),
+            Self::Jpeg { .. } => Completeness::Cut("the JPEG end marker"),
+            Self::Ebml { in_segment: true, unknown_size: true, any: true } if between => Completeness::Untold,
+            Self::Ebml { .. } => Completeness::Cut("the end of the segment"),
+            Self::Riff => Completeness::Cut("the end of the RIFF chunk"),
+            Self::Glb => Completeness::Cut("the end of the glTF chunks"),
+        }
+    }
+}
+
+fn gif(state: &mut Gif, bytes: &[u8]) -> Step {
+    /// Signature, screen size, flags, background, aspect.
+    const SCREEN: usize = 13;
+    /// Separator, place, size, flags.
+    const IMAGE: usize = 10;
+    let colours = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3_u64 << ((flags & 7) + 1) };
+    match (*state, bytes) {
+        (Gif::Screen, _) if bytes.len() < SCREEN => Step::Gather(SCREEN),
+        (Gif::Screen, _) => {
+            *state = Gif::Block;
+            Step::Skip(colours(bytes[10]))
+        }
+        (Gif::Block, [0x3b, ..]) => Step::End,
+        (Gif::Block, [0x21, ..]) if bytes.len() < 2 => Step::Gather(2),
+        (Gif::Block, [0x21, ..]) => {
+            *state = Gif::SubBlock;
+            Step::Skip(0)
+        }
+        (Gif::Block, [0x2c, ..]) if bytes.len() < IMAGE => Step::Gather(IMAGE),
+        (Gif::Block, [0x2c, ..]) => {
+            *state = Gif::SubBlock;
+            // The colours, and the code size before the first sub-block.
+            Step::Skip(colours(bytes[9]) + 1)
+        }
+        // Some encoders leave stray zeros between blocks.
+        (Gif::Block, [0, ..]) => Step::Skip(0),
+        (Gif::Block, _) => Step::Broken("a readable GIF block"),
+        (Gif::SubBlock, [0, ..]) => {
+            *state = Gif::Block;
+            Step::Skip(0)
+        }
+        (Gif::SubBlock, _) => Step::Skip(u64::from(bytes[0])),
+    }
+}
+
+fn iso(moov: &mut bool, media: &mut bool, endless: &mut bool, bytes: &[u8]) -> Step {
+    const HEADER: usize = 8;
+    const LARGE_HEADER: usize = 16;
+    if bytes.len() < HEADER {
+        return Step::Gather(HEADER);
+    }
+    let size = u64::from(be32(&bytes[..4]));
+    if size == 1 && bytes.len() < LARGE_HEADER {
+        return Step::Gather(LARGE_HEADER);
+    }
+    match &bytes[4..8] {
+        b"moov" | b"meta" => *moov = true,
+        b"mdat" | b"moof" | b"idat" => *media = true,
+        _ => {}
+    }
+    let (size, header) = if size == 1 { (be64(&bytes[8..16]), LARGE_HEADER) } else { (size, HEADER) };
+    match size {
+        // To the end of the file, wherever that is.
+        0 => {
+            *endless = true;
+            Step::Skip(u64::MAX)
+        }
+        _ => match size.checked_sub(header as u64) {
+            Some(payload) => Step::Skip(payload),
+            None => Step::Broken("a readable box"),
+        },
+    }
+}
+
+fn png(bytes: &[u8]) -> Step {
+    const SIGNATURE: u64 = 8;
+    const HEADER: usize = 8;
+    const CHECKSUM: u64 = 4;
+    if bytes[0] == 0x89 {
+        return Step::Skip(SIGNATURE - 1);
+    }
+    if bytes.len() < HEADER {
+        return Step::Gather(HEADER);
+    }
+    if &bytes[4..8] == b"IEND" {
+        return if bytes.len() < HEADER + 4 { Step::Gather(HEADER + 4) } else { Step::End };
+    }
+    if !bytes[4..8].iter().all(u8::is_ascii_alphabetic) {
+        return Step::Broken("a readable PNG chunk");
+    }
+    Step::Skip(u64::from(be32(&bytes[..4])) + CHECKSUM)
+}
+
+fn jpeg(searching: &mut bool, image: &mut bool, bytes: &[u8]) -> Step {
+    // Fill bytes may stand before a marker.
+    let fill = bytes.iter().take_while(|byte| **byte == 0xff).count();
+    let Some((marker, length)) = bytes[fill..].split_first() else { return Step::Gather(bytes.len() + 1) };
+    if fill == 0 {
+        return Step::Broken("a JPEG marker");
+    }
+    match *marker {
+        // The start of the image, restarts, and stuffed bytes within image data.
+        0xd8 if !*image => Step::Skip(0),
+        0xd9 => Step::End,
+        0x00 | 0xd0..=0xd7 | 0x01 => {
+            *searching = *image;
+            Step::Skip(0)
+        }
+        _ if length.len() < 2 => Step::Gather(fill + 3),
+        marker => {
+            let length = u64::from(length[0]) << 8 | u64::from(length[1]);
+            *image |= marker == 0xda;
+            *searching = marker == 0xda;
+            length.checked_sub(2).map_or(Step::Broken("a readable JPEG segment"), Step::Skip)
+        }
+    }
+}
+
+fn ebml(in_segment: &mut bool, unknown_size: &mut bool, any: &mut bool, bytes: &[u8]) -> Step {
+    const SEGMENT: u64 = 0x1853_8067;
+    const CLUSTER: u64 = 0x1f43_b675;
+    /// Ids have up to 4 bytes, sizes up to 8; the leading zeros of the first byte say how many.
+    const ID_MAX: usize = 4;
+    let id_length = bytes[0].leading_zeros() as usize + 1;
+    if id_length > ID_MAX {
+        return Step::Broken("a readable element");
+    }
+    let Some(first) = bytes.get(id_length) else { return Step::Gather(id_length + 1) };
+    let size_length = first.leading_zeros() as usize + 1;
+    if size_length > 8 {
+        return Step::Broken("a readable element");
+    }
+    let Some(size) = bytes.get(id_length..id_length + size_length) else {
+        return Step::Gather(id_length + size_length);
+    };
+    let id = bytes[..id_length].iter().fold(0, |id, byte| id << 8 | u64::from(*byte));
+    let marked = size.iter().fold(0, |size, byte| size << 8 | u64::from(*byte));
+    let values = (1_u64 << (7 * size_length)) - 1;
+    let (size, unknown) = (marked & values, marked & values == values);
+    *any |= id == CLUSTER;
+    match (id, unknown) {
+        (SEGMENT, true) => {
+            (*in_segment, *unknown_size) = (true, true);
+            Step::Skip(0)
+        }
+        (SEGMENT, false) => Step::SkipToEnd(size),
+        // A live muxer does not know how long a cluster will be; its children follow.
+        (CLUSTER, true) if *in_segment => Step::Skip(0),
+        (_, true) => Step::Lost,
+        (_, false) => Step::Skip(size),
+    }
+}
+
+fn riff(bytes: &[u8]) -> Step {
+    /// `RIFF`, the size of what follows, the form.
+    const HEADER: usize = 12;
+    /// The form and one chunk's header.
+    const LEAST: u32 = 12;
+    if bytes.len() < HEADER {
+        return Step::Gather(HEADER);
+    }
+    match u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) {
+        // Encoders that stream do not know the size and leave a mark of it.
+        0 | u32::MAX => Step::Lost,
+        size if size < LEAST => Step::Broken("a readable RIFF chunk"),
+        size => Step::SkipToEnd(u64::from(size) - 4),
+    }
+}
+
+fn glb(bytes: &[u8]) -> Step {
+    const HEADER: usize = 12;
+    if bytes.len() < HEADER {
+        return Step::Gather(HEADER);
+    }
+    let length = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
+    length.checked_sub(12).map_or(Step::Broken("a readable glTF header"), |rest| Step::SkipToEnd(rest.into()))
+}
+
+fn be32(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
+fn be64(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Completeness::{Cut, Untold, Whole};
+    use proptest::prelude::*;
+
+    fn completeness(bytes: &[u8]) -> Completeness {
+        judge(bytes).completeness
+    }
+
+    fn is_cut(bytes: &[u8]) -> bool {
+        matches!(completeness(bytes), Cut(_))
+    }
+
+    /// Whole as given, cut at every earlier byte, and still whole with something behind it.
+    fn is_whole_to_its_last_byte(bytes: &[u8]) {
+        assert_eq!(completeness(bytes), Whole, "{bytes:?}");
+        for end in 0..bytes.len() {
+            let so_far = completeness(&bytes[..end]);
+            assert_ne!(so_far, Whole, "cut at {end} of {}", bytes.len());
+        }
+        assert_eq!(completeness(&[bytes, b"behind it"].concat()), Whole);
+    }
+
+    const GIF: &[u8] =
+        b"GIF89a\x01\0\x01\0\x80\0\0abcdef\x21\xfe\x02hi\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02LZ\0\x3b";
+
+    #[test]
+    fn a_gif_ends_with_its_trailer() {
+        is_whole_to_its_last_byte(GIF);
+        is_whole_to_its_last_byte(
+            b"GIF87a\x01\0\x01\0\0\0\0\x2c\0\0\0\0\x01\0\x01\0\x80abcdef\x02\x01L\0\0\x3b",
+        );
+        assert!(is_cut(b"GIF89a\x01\0\x01\0\0\0\0\x99\x3b"));
+    }
+
+    #[test]
+    fn a_png_ends_with_its_end_chunk() {
+        is_whole_to_its_last_byte(b"\x89PNG\r\n\x1a\n\0\0\0\x02IHDRxxcccc\0\0\0\0IENDcccc");
+        assert!(is_cut(b"\x89PNG\r\n\x1a\n\0\0\0\x02\x01HDRxxcccc\0\0\0\0IENDcccc"));
+    }
+
+    #[test]
+    fn a_jpeg_ends_with_its_end_marker_and_not_within_a_segment() {
+        is_whole_to_its_last_byte(
+            b"\xff\xd8\xff\xe0\0\x04\xff\xd9\xff\xff\xda\0\x03xdata\xff\0more\xff\xd3and\xff\xda\0\x02scan\xff\xd9",
+        );
+        assert!(is_cut(b"\xff\xd8\xff\xe0\0\x01\xff\xd9"));
+        assert!(is_cut(b"\xff\xd8\xff\xe0\0\x02nothing"));
+    }
+
+    fn mp4(boxes: &[&[u8]]) -> Vec<u8> {
+        let mut file = b"\0\0\0\x10ftypisomxxxx".to_vec();
+        for part in boxes {
+            file.extend_from_slice(part);
+        }
+        file
+    }
+
+    #[test]
+    fn an_mp4_has_its_header_its_media_and_whole_boxes() {
+        let (moov, mdat): (&[u8], &[u8]) = (b"\0\0\0\x0amoovxx", b"\0\0\0\x0bmdatxyz");
+        let large = b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x12xy".as_slice();
+        for boxes in [[moov, mdat], [mdat, moov], [moov, large]] {
+            let file = mp4(&boxes);
+            assert_eq!(completeness(&file), Whole);
+            // Before its first eight bytes nothing shows that it is an MP4.
+            assert!((8..file.len()).all(|end| is_cut(&file[..end])), "{boxes:?}");
+        }
+        assert_eq!(completeness(&mp4(&[moov, b"\0\0\0\x08moof", mdat])), Whole);
+        assert!(is_cut(&mp4(&[moov])) && is_cut(&mp4(&[mdat])) && is_cut(&mp4(&[])));
+        assert_eq!(completeness(&mp4(&[moov, b"\0\0\0\0mdatwhatever"])), Untold);
+        assert!(is_cut(&mp4(&[moov, b"\0\0\0\x07mdat"])));
+        assert!(is_cut(&mp4(&[moov, b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x0f"])));
+        assert!(is_cut(&mp4(&[moov, b"\0\0\0\x01mdat\xff\xff\xff\xff\xff\xff\xff\xff"])));
+    }
+
+    #[test]
+    fn a_webm_is_as_long_as_its_segment_says() {
+        is_whole_to_its_last_byte(b"\x1a\x45\xdf\xa3\x85webm!\x18\x53\x80\x67\x84abcd");
+        let live = b"\x1a\x45\xdf\xa3\x85webm!\x18\x53\x80\x67\xff\x1f\x43\xb6\x75\xff\xa3\x82ab\x1f\x43\xb6\x75\xff\xa3\x81a";
+        assert_eq!(completeness(live), Untold);
+        assert!(is_cut(&live[..live.len() - 1]));
+        assert!(is_cut(b"\x1a\x45\xdf\xa3\x85webm!"));
+        assert!(is_cut(b"\x1a\x45\xdf\xa3\x85webm!\0"));
+        assert!(is_cut(b"\x1a\x45\xdf\xa3\x85webm!\x18\x53\x80\x67\xff"));
+        assert_eq!(completeness(b"\x1a\x45\xdf\xa3\x85webm!\x18\x53\x80\x67\xff\xa3\xff"), Untold);
+    }
+
+    #[test]
+    fn riff_and_gltf_files_are_as_long_as_they_say() {
+        is_whole_to_its_last_byte(b"RIFF\x10\0\0\0WAVEdata\x04\0\0\0abcd");
+        is_whole_to_its_last_byte(b"RIFF\x0c\0\0\0WEBPVP8 \0\0\0\0");
+        assert_eq!(completeness(b"RIFF\xff\xff\xff\xffWAVEdata"), Untold);
+        assert_eq!(completeness(b"RIFF\0\0\0\0WAVEdata"), Untold);
+        assert!(is_cut(b"RIFF\x04\0\0\0WAVE"));
+        is_whole_to_its_last_byte(b"glTF\x02\0\0\0\x10\0\0\0abcd");
+        assert!(is_cut(b"glTF\x02\0\0\0\x0b\0\0\0"));
+    }
+
+    #[test]
+    fn kinds_without_an_end_tell_nothing_and_nothing_is_never_whole() {
+        assert_eq!(completeness(b"ID3\x04abc"), Untold);
+        assert_eq!(completeness(b"whatever it is"), Untold);
+        assert_eq!(judge(b""), Verdict { sniff: Sniff::Unknown, completeness: Cut("everything"), bytes: 0 });
+    }
+
+    #[test]
+    fn the_head_is_judged_as_soon_as_it_is_here() {
+        let mut walker = Walker::default();
+        walker.feed(&[b'<'; SNIFF_BYTES - 1]);
+        assert_eq!(walker.sniff(), None);
+        walker.feed(b"<");
+        assert_eq!(walker.sniff(), Some(Sniff::Unknown));
+        let long =
+            [GIF.split_at(GIF.len() - 1).0, &[0x21, 0xfe, 0xff], &[7; 255], &[0xff], &[7; 255], &[0, 0x3b]]
+                .concat();
+        let mut walker = Walker::new();
+        for byte in &long {
+            walker.feed(std::slice::from_ref(byte));
+        }
+        assert_eq!((walker.sniff(), walker.bytes), (Some(Sniff::Kind(MediaKind::Gif)), long.len() as u64));
+        assert_eq!(walker.finish().completeness, Whole);
+    }
+
+    const MAGICS: &[&[u8]] = &[
+        b"GIF89a",
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff",
+        b"\x1a\x45\xdf\xa3",
+        b"RIFF....WEBP",
+        b"RIFF....WAVE",
+        b"glTF",
+        b"....ftyp",
+        b"",
+    ];
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_chunks_get_the_same_verdict(
+            magic in 0..MAGICS.len(),
+            tail in proptest::collection::vec(any::<u8>(), 0..2_000),
+            cuts in proptest::collection::vec(1..700_usize, 1..40),
+        ) {
+            let bytes = [MAGICS[magic], &tail].concat();
+            let mut walker = Walker::new();
+            let (mut rest, mut cuts) = (bytes.as_slice(), cuts.into_iter().cycle());
+            while !rest.is_empty() {
+                let (chunk, later) = rest.split_at(cuts.next().unwrap_or(1).min(rest.len()));
+                walker.feed(chunk);
+                rest = later;
+            }
+            prop_assert_eq!(walker.finish(), judge(&bytes));
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The network: two clients that share nothing.
+//!
+//! [`api::Api`] holds the key and follows no redirect. [`Http`] fetches media from hosts that servers name: it never
+//! holds the key, sends no cookie and no referrer, asks for no encoding, follows a few redirects to allowed addresses
+//! only, and speaks HTTP/1.1, since many connections carry many files faster than one and fail one at a time.
+//! Whatever goes wrong leaves here as a [`Failure`].
+
+pub mod address;
+pub mod api;
+pub mod lane;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_RANGE,
+    LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
+};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Certificate, ClientBuilder};
+use url::Url;
+
+use crate::job::Origin;
+use crate::plan::{Answer, Resume};
+use crate::retry::{self, Cause, Failure};
+use address::{Allowed, FilteringResolver, Refused};
+pub use api::{Api, ApiKey};
+
+/// A connection is made within this time or not at all.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The longest silence of a media host, before its answer and within it.
+const IDLE: Duration = Duration::from_secs(30);
+/// More redirects than this lead nowhere.
+const REDIRECTS: usize = 10;
+
+/// How both clients are built.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// The API's origin; media may come from its network too.
+    pub origin: Origin,
+    /// Certificates to trust besides the system's, each file's content as PEM.
+    pub ca_certificates: Vec<Vec<u8>>,
+    /// Whether media may come from private addresses.
+    pub allow_private_hosts: bool,
+    /// The most requests at once to one host.
+    pub max_per_host: usize,
+}
+
+/// Why a client could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// A certificate cannot be read.
+    #[error("the CA certificate cannot be used: {0}")]
+    Certificate(String),
+    /// The TLS library cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+/// The media client.
+pub struct Http {
+    client: reqwest::Client,
+    allowed: Allowed,
+    lanes: lane::Lanes,
+}
+
+impl Http {
+    /// A client for media.
+    pub fn new(options: &ClientOptions) -> Result<Self, NetError> {
+        let api = Url::parse(options.origin.as_str()).map_err(|error| NetError::Tls(error.to_string()))?;
+        let allowed = Allowed::beside(&api, options.allow_private_hosts);
+        let client = finish(options, || {
+            client_builder(options)
+                .redirect(Policy::custom(move |attempt| follow(attempt, allowed)))
+                .dns_resolver(Arc::new(FilteringResolver(allowed)))
+                .pool_max_idle_per_host(options.max_per_host)
+                .http1_only()
+        })?;
+        Ok(Self { client, allowed, lanes: lane::Lanes::new(options.max_per_host) })
+    }
+
+    /// Waits for a turn at the URL's host.
+    pub async fn enter(&self, url: &Url) -> Result<lane::Permit, Failure> {
+        self.lanes.enter(url.authority()).await
+    }
+
+    /// Asks for a file, or for the rest of one; answers when the headers are there.
+    ///
+    /// # Errors
+    /// Every status but 200, 206 and 416 is a [`Failure`]; so is silence for 30 s.
+    pub async fn get(&self, url: &Url, resume: &Resume, now_unix_s: u64) -> Result<Media, Failure> {
+        self.allowed
+            .check(url)
+            .map_err(|refused| Failure::new(Cause::AddressRefused, refused.to_string()))?;
+        let mut request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        if let Resume::Continue { from, etag, .. } = resume {
+            request = request.header(RANGE, format!("bytes={from}-")).header(IF_RANGE, etag);
+        }
+        let response = match tokio::time::timeout(IDLE, request.send()).await {
+            Ok(sent) => sent.map_err(|error| transport_failure(&error))?,
+            Err(_) => {
+                return Err(Failure::new(Cause::Stalled, format!("no answer within {} s", IDLE.as_secs())));
+            }
+        };
+        let media = Media { response };
+        media.refusal(now_unix_s).map_or(Ok(media), Err)
+    }
+}
+
+/// A media host's answer, with its body still to come.
+pub struct Media {
+    response: reqwest::Response,
+}
+
+impl Media {
+    /// What the answer says about the range it brings.
+    #[must_use]
+    pub fn answer(&self) -> Answer<'_> {
+        Answer {
+            status: self.response.status().as_u16(),
+            etag: self.header(&ETAG),
+            content_range: self.header(&CONTENT_RANGE),
+            content_length: self.header(&CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+        }
+    }
+
+    /// The `ETag` header.
+    #[must_use]
+    pub fn etag(&self) -> Option<String> {
+        self.header(&ETAG).map(str::to_owned)
+    }
+
+    /// The `Last-Modified` header.
+    #[must_use]
+    pub fn last_modified(&self) -> Option<String> {
+        self.header(&LAST_MODIFIED).map(str::to_owned)
+    }
+
+    /// Whether the protocol tells where the body ends; else the end of the connection is all there is.
+    #[must_use]
+    pub fn is_delimited(&self) -> bool {
+        self.header(&CONTENT_LENGTH).is_some() || self.header(&TRANSFER_ENCODING).is_some()
+    }
+
+    /// The next bytes, or `None` at the end that the protocol vouches for.
+    ///
+    /// # Errors
+    /// [`Cause::Broken`] where the connection ends early, [`Cause::Stalled`] after 30 s of silence.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        match tokio::time::timeout(IDLE, self.response.chunk()).await {
+            Ok(chunk) => chunk.map_err(|error| transport_failure(&error)),
+            Err(_) => Err(Failure::new(Cause::Stalled, format!("no byte for {} s", IDLE.as_secs()))),
+        }
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.response.headers().get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn refusal(&self, now_unix_s: u64) -> Option<Failure> {
+        let status = self.response.status().as_u16();
+        let cause = match status {
+            200 | 206 | 416 => {
+                let encoding =
+                    self.header(&CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case("identity"));
+                return encoding.map(|name| Failure::new(Cause::Encoded, format!("Content-Encoding {name}")));
+            }
+            403 | 404 | 410 => Cause::Absent,
+            408 | 425 | 500..=599 => Cause::ServerError,
+            429 => Cause::RateLimited,
+            300..=399 => Cause::BadRedirect,
+            _ => Cause::BadStatus,
+        };
+        let wait = self.header(&RETRY_AFTER).and_then(|header| retry::retry_after(header, now_unix_s));
+        Some(Failure::new(cause, format!("status {status}")).after(wait))
+    }
+}
+
+fn follow(attempt: Attempt<'_>, allowed: Allowed) -> reqwest::redirect::Action {
+    let downgraded =
+        attempt.previous().iter().any(|url| url.scheme() == "https") && attempt.url().scheme() != "https";
+    match () {
+        () if attempt.previous().len() > REDIRECTS => attempt.error(LostRedirect("there are too many")),
+        () if !matches!(attempt.url().scheme(), "http" | "https") => {
+            attempt.error(LostRedirect("it leads away from http and https"))
+        }
+        () if downgraded => attempt.error(LostRedirect("it leads from https to http")),
+        () => match allowed.check(attempt.url()) {
+            Ok(()) => attempt.follow(),
+            Err(refused) => attempt.error(refused),
+        },
+    }
+}
+
+/// Why a redirect is not followed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct LostRedirect(&'static str);
+
+fn client_builder(options: &ClientOptions) -> ClientBuilder {
+    // Another part of the program may have chosen a provider already, and then that one holds.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = options;
+    reqwest::Client::builder()
+        .user_agent(concat!("vfetch/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_WITHIN)
+        .referer(false)
+}
+
+/// Builds a client that trusts the system's certificates and the given ones. Where the system has none it is built
+/// without: plain HTTP works, and TLS says that the issuer is unknown.
+fn finish(options: &ClientOptions, builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client, NetError> {
+    let mut extra = Vec::new();
+    for pem in &options.ca_certificates {
+        let found =
+            Certificate::from_pem_bundle(pem).map_err(|error| NetError::Certificate(chain(&error)))?;
+        if found.is_empty() {
+            return Err(NetError::Certificate("the file holds no PEM certificate".into()));
+        }
+        extra.extend(found);
+    }
+    let trusting = if extra.is_empty() { builder() } else { builder().tls_certs_merge(extra.clone()) };
+    let built = trusting.build().or_else(|_| builder().tls_certs_only(extra).build());
+    built.map_err(|error| NetError::Tls(chain(&error)))
+}
+
+/// What a client's error means. The URL is left out of the text: it may hold a signature.
+fn transport_failure(error: &reqwest::Error) -> Failure {
+    let mut sources =
+        std::iter::successors(error.source(), |source: &&(dyn Error + 'static)| (*source).source());
+    if let Some(refused) = sources.clone().find_map(|source| source.downcast_ref::<Refused>()) {
+        return Failure::new(Cause::AddressRefused, refused.to_string());
+    }
+    let tls = sources.any(|source| source.is::<rustls::Error>() || is_rustls_io(source));
+    let cause = match () {
+        () if tls => Cause::Tls,
+        () if error.is_redirect() => Cause::BadRedirect,
+        () if error.is_connect() => Cause::Unreachable,
+        () if error.is_timeout() => Cause::Stalled,
+        () if error.is_builder() => Cause::BadUrl,
+        () => Cause::Broken,
+    };
+    Failure::new(cause, chain(error))
+}
+
+fn is_rustls_io(source: &(dyn Error + 'static)) -> bool {
+    let inner = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+/// The innermost causes of an error, which say more than its outer layers.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut causes: Vec<String> =
+        std::iter::successors(error.source(), |source: &&(dyn Error + 'static)| (*source).source())
+            .map(ToString::to_string)
+            .collect();
+    causes.dedup();
+    if causes.is_empty() { "the request failed".into() } else { causes.join(": ") }
+}
