@@ -24,13 +24,13 @@ const LOOKED_FOR_FROM: usize = 8;
 const BACKSLASHES_MAX: usize = 4;
 
 /// A text from outside. Its `Display` escapes whatever could act on a terminal or deceive the eye, and cuts the text
-/// after [`SHOWN_MAX`] characters.
+/// after [`SHOWN_MAX`] characters, or after as many as a precision allows (`{:.80}`).
 #[derive(Clone, Copy)]
 pub struct Untrusted<'a>(pub &'a str);
 
 impl fmt::Display for Untrusted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut left = SHOWN_MAX;
+        let mut left = f.precision().unwrap_or(SHOWN_MAX);
         for letter in self.0.chars() {
             let escape = Escape(letter).to_string();
             let width = if is_unsafe(letter) { escape.len() } else { 1 };
@@ -77,17 +77,18 @@ pub fn is_unsafe(letter: char) -> bool {
 #[derive(Clone)]
 pub struct Secret(String);
 
-/// Why a text is no [`Secret`]; never says what the text is.
+/// Why a text is no [`Secret`], to be read behind the words for what it was meant to be: `the key is empty`. Never says
+/// what the text is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Nothing is there, or only white space.
-    #[error("it is empty")]
+    #[error("is empty")]
     Empty,
     /// A control character, or one that cannot be seen.
-    #[error("its character {0} is a control character or an invisible one; is it more than one line?")]
+    #[error("holds a control character or an invisible one (character {0}); is it more than one line?")]
     Unsafe(usize),
     /// It is far too long.
-    #[error("it is longer than any key ({SECRET_MAX} bytes); is it the right file?")]
+    #[error("is longer than any key ({SECRET_MAX} bytes)")]
     TooLong,
 }
 
@@ -420,6 +421,7 @@ mod tests {
         let shown = |text: String| Untrusted(&text).to_string();
         assert_eq!(shown("ü".repeat(500)), "ü".repeat(500));
         assert_eq!(shown("ü".repeat(501)), format!("{}…", "ü".repeat(500)));
+        assert_eq!(format!("{:.2}|{:.3}", Untrusted("abc"), Untrusted("abc")), "ab…|abc");
         let escapes = shown("\u{1b}".repeat(1_000));
         assert_eq!(escapes, format!("{}…", "\\u{1b}".repeat(83)));
     }

@@ -124,6 +124,8 @@ mod tests {
             ca_certificates: Vec::new(),
             allow_private_hosts: false,
             max_per_host: 8,
+            connect_within: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
         };
         let api = Api::new(ApiKey::new(KEY.into()).unwrap(), &options).unwrap();
         let job = Defaults::new(&origin, None).unwrap().parse("147").unwrap().job;
