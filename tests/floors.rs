@@ -20,7 +20,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("reply", &["job", "media", "retry"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
-    ("net", &["job", "media", "plan", "reply", "retry"]),
+    ("net", &["job", "media", "plan", "reply", "retry", "text"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",
