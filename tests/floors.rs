@@ -20,11 +20,15 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("reply", &["job", "retry"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
+    ("verdict", &["job", "layout", "manifest"]),
     ("net", &["job", "media", "plan", "reply", "retry"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",
-        &["event", "job", "layout", "manifest", "media", "net", "plan", "reply", "retry", "store", "text"],
+        &[
+            "event", "job", "layout", "manifest", "media", "net", "plan", "reply", "retry", "store", "text",
+            "verdict",
+        ],
     ),
     ("serve", &["event", "job", "manifest", "media", "reply", "retry"]),
 ];

@@ -224,6 +224,13 @@ impl Store {
         }
     }
 
+    /// Waits until no commit is under way in a folder, as far as the store can tell. Blocks.
+    pub fn settle(&self, folder: &str) {
+        match &self.inner {
+            Inner::Local(local) => local.settle(folder),
+        }
+    }
+
     /// What lies in the private folder: parts of unfinished downloads, and files that were put aside. Blocks.
     pub fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
         match &self.inner {
