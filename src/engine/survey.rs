@@ -354,12 +354,12 @@ mod tests {
 
     #[test]
     fn all_names_come_in_order_though_only_few_are_held() {
-        let names: Vec<String> = (0..1_000).rev().map(|id| id.to_string()).collect();
+        let names: Vec<String> = (0..200).rev().map(|id| id.to_string()).collect();
         let (_dir, store) = archive(&names);
-        for at_once in [1, 7, 500, 999, 1_000, 1_001] {
+        for at_once in [1, 7, 100, 199, 200, 201] {
             let sorted: Vec<String> =
                 sorted_by(store.clone(), at_once).unwrap().map(Result::unwrap).collect();
-            assert_eq!(sorted.len(), 1_000, "{at_once}");
+            assert_eq!(sorted.len(), 200, "{at_once}");
             assert!(sorted.iter().enumerate().all(|(i, name)| *name == i.to_string()), "{at_once}");
         }
     }
