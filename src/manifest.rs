@@ -310,6 +310,13 @@ impl JobRecord {
     }
 }
 
+/// A time stamp of a record in seconds since 1970.
+#[must_use]
+pub fn seconds_of(timestamp: &str) -> Option<u64> {
+    let moment = humantime::parse_rfc3339(timestamp).ok()?;
+    moment.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
 /// Why a record cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
@@ -544,6 +551,17 @@ mod tests {
         value["files"][0]["rating"] = 5.into();
         let read = Manifest::read(&serde_json::to_vec(&value).unwrap()).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&read.to_bytes()).unwrap(), value);
+    }
+
+    #[test]
+    fn time_stamps_are_seconds_since_1970() {
+        assert_eq!(seconds_of("1970-01-02T00:00:01Z"), Some(86_401));
+        assert_eq!(seconds_of("2026-01-02T03:04:05.678Z"), seconds_of("2026-01-02T03:04:05Z"));
+        assert!(
+            ["", "yesterday", "2026-01-02", "1969-12-31T23:59:59Z"]
+                .iter()
+                .all(|bad| seconds_of(bad).is_none())
+        );
     }
 
     #[test]

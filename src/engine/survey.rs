@@ -11,7 +11,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Folders, Store, StoreError};
+use crate::census::Census;
+use crate::job::JobRef;
+use crate::manifest::Manifest;
+use crate::store::{Folders, Record, Store, StoreError};
 
 /// Folders that are looked at together.
 const BATCH: usize = 64;
@@ -96,6 +99,57 @@ pub fn survey<T: Send>(
     });
     let state = desk.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     state.failed.map_or(Ok(()), Err)
+}
+
+/// What the record in a folder says.
+#[derive(Clone, Debug)]
+pub enum Look {
+    /// There is no record: the folder is not ours, or the job never got that far.
+    Nothing,
+    /// There is one that cannot be used, for this reason.
+    Unreadable(String),
+    /// The job and its record.
+    Job(JobRef, Box<Manifest>),
+}
+
+/// Reads the record in a folder. Blocks for one small read.
+#[must_use]
+pub fn look(store: &Store, folder: &str) -> Look {
+    let record = store.record_in(folder).map_err(|error| error.to_string()).and_then(Record::sound);
+    match record {
+        Ok(None) => Look::Nothing,
+        Err(why) => Look::Unreadable(why),
+        Ok(Some((manifest, _))) => match manifest.job.to_job() {
+            Ok(job) => Look::Job(job, manifest),
+            Err(error) => Look::Unreadable(error.to_string()),
+        },
+    }
+}
+
+/// Counts what an archive holds. Blocks.
+///
+/// # Errors
+/// That the archive could not be listed.
+pub fn count(store: &Store, stop: &CancellationToken, progress: &Progress) -> Result<Census, StoreError> {
+    let now = super::unix_seconds();
+    let count = |folders: &[String]| {
+        let mut part = Census::default();
+        for folder in folders {
+            match look(store, folder) {
+                Look::Nothing => {}
+                Look::Unreadable(why) => part.note_unreadable(folder, why),
+                Look::Job(job, manifest) => part.note(&job, &manifest, now),
+            }
+        }
+        progress.add_jobs(folders.len());
+        part
+    };
+    let mut whole = Census::default();
+    survey(store, store.folders()?, stop, count, |part| {
+        whole.add(part);
+        true
+    })?;
+    Ok(whole)
 }
 
 /// Where batches are handed out and come back.

@@ -250,18 +250,15 @@ impl Worker<'_> {
     }
 
     fn judge_folder(&mut self, folder: &str, record: Record) -> Result<(), StoreError> {
-        let why = match record {
-            Record::Sound(manifest, version) => return self.judge_job(folder, &manifest, version),
-            Record::Nothing => return self.judge_strays(folder),
-            Record::Damaged { why } => why,
-            Record::Newer { version } => {
-                format!("written by a newer vfetch (version {version} of the format)")
+        match record.sound() {
+            Ok(Some((manifest, version))) => self.judge_job(folder, &manifest, version),
+            Ok(None) => self.judge_strays(folder),
+            Err(why) => {
+                self.tally.jobs += 1;
+                self.find(folder, MANIFEST_NAME, Verdict::Unreadable(why));
+                Ok(())
             }
-            Record::Misplaced { job, folder } => format!("the record of {job}, whose folder is {folder}"),
-        };
-        self.tally.jobs += 1;
-        self.find(folder, MANIFEST_NAME, Verdict::Unreadable(why));
-        Ok(())
+        }
     }
 
     fn judge_job(&mut self, folder: &str, manifest: &Manifest, version: Version) -> Result<(), StoreError> {
