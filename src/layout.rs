@@ -90,7 +90,7 @@ impl Key {
             [index, tail, extension] => (*index, Some(*tail), *extension),
             _ => return None,
         };
-        let number = !index.is_empty() && index.len() <= 9 && index.bytes().all(|byte| byte.is_ascii_digit());
+        let number = index.len() <= 9 && index.parse().is_ok_and(|number: usize| number.to_string() == index);
         let hex = |text: &str| {
             text.len() == DIGEST_TAIL && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
@@ -267,6 +267,8 @@ mod tests {
             "147-0",
             "147-x.gif",
             "147-0.GIF",
+            "147-00.gif",
+            "147-01.gif",
             "147-0.12345678.gif.x",
             "147-0.1234567.gif",
             "147-0.1234567G.gif",
