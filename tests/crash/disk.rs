@@ -163,6 +163,11 @@ impl MemoryDisk {
         std::mem::take(&mut self.state().log)
     }
 
+    /// How many files and folders of this process have failed to sync.
+    pub(crate) fn failed_syncs(&self) -> usize {
+        self.state().failed_syncs.len()
+    }
+
     /// Files and folders that were synced once more after a sync of theirs had failed.
     pub(crate) fn synced_again(&self) -> Vec<usize> {
         self.state().synced_again.clone()
@@ -250,7 +255,7 @@ impl MemoryDisk {
     }
 
     fn call(&self, at: &Handle, call: Call) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.begin(call)?;
+        let state = self.begin(call)?;
         if at.boot != state.boot {
             // Code of a killed process that is still on its stack: nobody hears it.
             return Err(ErrorKind::BrokenPipe.into());

@@ -7,4 +7,5 @@ mod cuts;
 mod disk;
 mod faults;
 mod order;
+mod rules;
 mod run;

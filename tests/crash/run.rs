@@ -216,7 +216,7 @@ fn prove(partial: Partial<MemoryDisk>, hasher: Sha256) -> Result<Proven<MemoryDi
     partial.prove(Digest::finish(hasher), bytes)
 }
 
-fn record(output: usize, key: &Key, proven: &Proven<MemoryDisk>, now: &str) -> FileRecord {
+pub(crate) fn record(output: usize, key: &Key, proven: &Proven<MemoryDisk>, now: &str) -> FileRecord {
     FileRecord {
         output,
         path: key.name().into(),
