@@ -1,0 +1,12 @@
+//! Everything that can go wrong, made to go wrong on loopback, with the real program: one sentence a row.
+//!
+//! What holds in every row (no wrong byte under a final name, no key anywhere, nothing outside the archive, no panic)
+//! is checked after every run by `support::verify`, and is not repeated in the rows.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod api;
+mod helpers;
