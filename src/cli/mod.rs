@@ -1,8 +1,83 @@
 //! The command line: what users type, and what they see.
+//!
+//! Each command is a module with its arguments and one `run`; what several commands share is in [`args`], [`key`],
+//! [`refs`] and [`report`]. Everything here uses the library as any other program would.
+
+mod args;
+mod error;
+mod get;
+mod key;
+mod refs;
+mod report;
+mod signals;
+mod values;
 
 use std::process::ExitCode;
 
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use error::CliError;
+
+/// Shown under the general help.
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  all done                    4  try again: a wait or a budget was over
+  1  incomplete, for good        5  this machine failed: disk, permission, limit
+  2  usage                       6  verify found damage
+  3  the account was refused     7  another vfetch is writing to this archive
+  128+n  ended by signal n       Several at once: 3, then 5, then 1, then 4.
+
+The key is read from MODELSLAB_API_KEY, --key-file or --key-command, never from an argument.
+Every option can be set in the environment too: --max-per-host as VFETCH_MAX_PER_HOST.";
+
+/// Brings home what AI video jobs produce, before it expires, and can prove it.
+#[derive(Parser)]
+#[command(name = "vfetch", version, about, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Wait for jobs and bring their files home.
+    Get(Box<get::GetArgs>),
+}
+
+impl Command {
+    async fn run(self) -> Result<u8, CliError> {
+        match self {
+            Self::Get(args) => get::run(*args).await,
+        }
+    }
+}
+
+/// Every option can be set in the environment; help says so once, and not at each of them.
+fn parse() -> Result<Command, clap::Error> {
+    let quiet = |command: clap::Command| command.mut_args(|arg| arg.hide_env(true));
+    let matches = Cli::command().mut_subcommands(quiet).try_get_matches()?;
+    Ok(Cli::from_arg_matches(&matches)?.command)
+}
+
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let command = match parse() {
+        Ok(command) => command,
+        Err(error) => {
+            // Where the text cannot be written there is nobody to read about it.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { error::USAGE } else { 0 });
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return CliError::local(format!("starting threads: {error}")).report(),
+    };
+    let code = match runtime.block_on(command.run()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => error.report(),
+    };
+    // Reads of a terminal and syncs of a slow disk are not waited for: what counts is committed by now.
+    runtime.shutdown_background();
+    code
 }

@@ -27,10 +27,8 @@ const CHECKPOINT_STEP: u64 = 1 << 20;
 const REPORT_BYTES: u64 = 1 << 20;
 /// See [`REPORT_BYTES`].
 const REPORT_EACH: Duration = Duration::from_millis(100);
-/// A transfer that brings fewer bytes than [`LEAST_BYTES`] in this time is too slow.
+/// The speed of a transfer is measured over this time.
 const SLOW_SPAN: Duration = Duration::from_secs(60);
-/// 1 KiB/s over [`SLOW_SPAN`].
-const LEAST_BYTES: u64 = 60 * 1024;
 
 /// A whole file, and what its source said of it.
 pub(super) struct Fetched {
@@ -239,7 +237,7 @@ impl<'a> Draft<'a> {
     /// Takes the body in to its end. May be dropped at any await: the draft then stands after a whole chunk.
     async fn receive(&mut self, media: &mut Media) -> Result<(), Stopped> {
         let mut report = Report::begin();
-        let mut pace = Pace::begin();
+        let mut pace = Pace::begin(self.session.options.min_speed);
         while let Some(chunk) = media.chunk().await? {
             self.take(&chunk)?;
             let now = super::now();
@@ -342,13 +340,14 @@ impl Report {
 
 /// Watches over the least speed.
 struct Pace {
+    least: u64,
     bytes: u64,
     since: Instant,
 }
 
 impl Pace {
-    fn begin() -> Self {
-        Self { bytes: 0, since: super::now() }
+    fn begin(least_per_second: u64) -> Self {
+        Self { least: least_per_second.saturating_mul(SLOW_SPAN.as_secs()), bytes: 0, since: super::now() }
     }
 
     fn add(&mut self, bytes: usize, now: Instant) -> Result<(), Failure> {
@@ -356,13 +355,13 @@ impl Pace {
         if now.saturating_duration_since(self.since) < SLOW_SPAN {
             return Ok(());
         }
-        if self.bytes < LEAST_BYTES {
+        if self.bytes < self.least {
             return Err(Failure::new(
                 Cause::TooSlow,
                 format!("{} bytes in {} s", self.bytes, SLOW_SPAN.as_secs()),
             ));
         }
-        *self = Self { bytes: 0, since: now };
+        (self.bytes, self.since) = (0, now);
         Ok(())
     }
 }

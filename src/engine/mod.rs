@@ -44,6 +44,8 @@ pub struct Options {
     pub max_file_bytes: u64,
     /// The most bytes per second over all transfers.
     pub limit_rate: Option<u64>,
+    /// A transfer that brings fewer bytes per second than this over a minute is too slow; zero is never.
+    pub min_speed: u64,
     /// Hash the files of complete jobs before they are passed over.
     pub check: bool,
     /// Fetch complete jobs again.
@@ -60,6 +62,8 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(20 * 60);
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
 /// The largest file that is taken, unless the user says otherwise.
 pub const DEFAULT_MAX_FILE_BYTES: u64 = 16 << 30;
+/// The least bytes per second of a transfer, unless the user says otherwise.
+pub const DEFAULT_MIN_SPEED: u64 = 1024;
 
 impl Default for Options {
     fn default() -> Self {
@@ -70,6 +74,7 @@ impl Default for Options {
             retries: DEFAULT_RETRIES,
             max_file_bytes: DEFAULT_MAX_FILE_BYTES,
             limit_rate: None,
+            min_speed: DEFAULT_MIN_SPEED,
             check: false,
             force: false,
             skip_gone: false,

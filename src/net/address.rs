@@ -72,8 +72,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let octets = address.octets();
     let v4 = |at: usize| Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]);
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => Some(v4(12)),
-        [0x64, 0xff9b, 0 | 1, ..] => Some(v4(12)),
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0 | 1, ..] => Some(v4(12)),
         [0, 0, 0, 0, 0, 0, high, _] if high != 0 => Some(v4(12)),
         [0x2002, ..] => Some(v4(2)),
         _ => None,

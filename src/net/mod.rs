@@ -28,10 +28,10 @@ use crate::retry::{self, Cause, Failure};
 use address::{Allowed, FilteringResolver, Refused};
 pub use api::{Api, ApiKey};
 
-/// A connection is made within this time or not at all.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// The longest silence of a media host, before its answer and within it.
-const IDLE: Duration = Duration::from_secs(30);
+/// A connection is made within this time or not at all, unless the user says otherwise.
+pub const DEFAULT_CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The longest silence of a media host, before its answer and within it, unless the user says otherwise.
+pub const DEFAULT_IDLE: Duration = Duration::from_secs(30);
 /// More redirects than this lead nowhere.
 const REDIRECTS: usize = 10;
 
@@ -46,6 +46,10 @@ pub struct ClientOptions {
     pub allow_private_hosts: bool,
     /// The most requests at once to one host.
     pub max_per_host: usize,
+    /// A connection is made within this time or not at all.
+    pub connect_within: Duration,
+    /// The longest silence of a media host, before its answer and within it.
+    pub idle: Duration,
 }
 
 /// Why a client could not be built.
@@ -64,6 +68,7 @@ pub struct Http {
     client: reqwest::Client,
     allowed: Allowed,
     lanes: lane::Lanes,
+    idle: Duration,
 }
 
 impl Http {
@@ -78,7 +83,7 @@ impl Http {
                 .pool_max_idle_per_host(options.max_per_host)
                 .http1_only()
         })?;
-        Ok(Self { client, allowed, lanes: lane::Lanes::new(options.max_per_host) })
+        Ok(Self { client, allowed, lanes: lane::Lanes::new(options.max_per_host), idle: options.idle })
     }
 
     /// Waits for a turn at the URL's host.
@@ -89,7 +94,7 @@ impl Http {
     /// Asks for a file, or for the rest of one; answers when the headers are there.
     ///
     /// # Errors
-    /// Every status but 200, 206 and 416 is a [`Failure`]; so is silence for 30 s.
+    /// Every status but 200, 206 and 416 is a [`Failure`]; so is a silence that is too long.
     pub async fn get(&self, url: &Url, resume: &Resume, now_unix_s: u64) -> Result<Media, Failure> {
         self.allowed
             .check(url)
@@ -98,13 +103,13 @@ impl Http {
         if let Resume::Continue { from, etag, .. } = resume {
             request = request.header(RANGE, format!("bytes={from}-")).header(IF_RANGE, etag);
         }
-        let response = match tokio::time::timeout(IDLE, request.send()).await {
+        let response = match tokio::time::timeout(self.idle, request.send()).await {
             Ok(sent) => sent.map_err(|error| transport_failure(&error))?,
             Err(_) => {
-                return Err(Failure::new(Cause::Stalled, format!("no answer within {} s", IDLE.as_secs())));
+                return Err(Failure::new(Cause::Stalled, format!("no answer within {:?}", self.idle)));
             }
         };
-        let media = Media { response };
+        let media = Media { response, idle: self.idle };
         media.refusal(now_unix_s).map_or(Ok(media), Err)
     }
 }
@@ -112,6 +117,7 @@ impl Http {
 /// A media host's answer, with its body still to come.
 pub struct Media {
     response: reqwest::Response,
+    idle: Duration,
 }
 
 impl Media {
@@ -147,11 +153,11 @@ impl Media {
     /// The next bytes, or `None` at the end that the protocol vouches for.
     ///
     /// # Errors
-    /// [`Cause::Broken`] where the connection ends early, [`Cause::Stalled`] after 30 s of silence.
+    /// [`Cause::Broken`] where the connection ends early, [`Cause::Stalled`] after too long a silence.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
-        match tokio::time::timeout(IDLE, self.response.chunk()).await {
+        match tokio::time::timeout(self.idle, self.response.chunk()).await {
             Ok(chunk) => chunk.map_err(|error| transport_failure(&error)),
-            Err(_) => Err(Failure::new(Cause::Stalled, format!("no byte for {} s", IDLE.as_secs()))),
+            Err(_) => Err(Failure::new(Cause::Stalled, format!("no byte for {:?}", self.idle))),
         }
     }
 
@@ -202,10 +208,9 @@ struct LostRedirect(&'static str);
 fn client_builder(options: &ClientOptions) -> ClientBuilder {
     // Another part of the program may have chosen a provider already, and then that one holds.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let _ = options;
     reqwest::Client::builder()
         .user_agent(concat!("vfetch/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_WITHIN)
+        .connect_timeout(options.connect_within)
         .referer(false)
 }
 
@@ -247,7 +252,7 @@ fn transport_failure(error: &reqwest::Error) -> Failure {
 
 fn is_rustls_io(source: &(dyn Error + 'static)) -> bool {
     let inner = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    inner.is_some_and(|inner| inner.is::<rustls::Error>())
+    inner.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
 }
 
 /// The innermost causes of an error, which say more than its outer layers.

@@ -1,0 +1,187 @@
+//! Arguments that several commands share: the account, the transfers, the output.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, ValueEnum};
+use vfetch::engine::Options;
+use vfetch::job::{DEFAULT_ORIGIN, Defaults};
+use vfetch::net::{Api, ClientOptions, Http};
+
+use super::error::CliError;
+use super::key::KeyArgs;
+use super::values;
+
+/// Files that are transferred at once need a socket, a part and a share of what commits need.
+const FILES_PER_TRANSFER: u64 = 6;
+/// Open files that have nothing to do with transfers.
+const FILES_BESIDE: u64 = 24;
+
+/// Which account, at which API.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Account")]
+pub(crate) struct AccountArgs {
+    /// The API: scheme, host and port, or with a family's path behind it (/api/v6/realtime).
+    #[arg(long, value_name = "URL", env = "MODELSLAB_BASE_URL", default_value = DEFAULT_ORIGIN, hide_default_value = false)]
+    pub(crate) base_url: String,
+    /// The family of bare ids: enterprise/video, realtime, v7/images, … [default: that of --base-url, else enterprise/video]
+    #[arg(long, value_name = "NAME", env = "VFETCH_FAMILY")]
+    pub(crate) family: Option<String>,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Trust the certificates in this PEM file too.
+    #[arg(long, value_name = "FILE", env = "VFETCH_CA_CERT")]
+    pub(crate) ca_cert: Vec<PathBuf>,
+    /// Let media come from private addresses (always allowed beside an API that has such an address itself).
+    #[arg(long, env = "VFETCH_ALLOW_PRIVATE_HOSTS")]
+    pub(crate) allow_private_hosts: bool,
+}
+
+impl AccountArgs {
+    /// What a bare id stands for.
+    pub(crate) fn defaults(&self) -> Result<Defaults, CliError> {
+        Defaults::new(&self.base_url, self.family.as_deref())
+            .map_err(|error| CliError::usage(error.to_string()))
+    }
+
+    /// The two clients: the API's, which holds the key, and the media's, which does not.
+    pub(crate) fn clients(
+        &self,
+        defaults: &Defaults,
+        transfer: &TransferArgs,
+    ) -> Result<(Api, Http), CliError> {
+        let options = ClientOptions {
+            origin: defaults.origin.clone(),
+            ca_certificates: self.ca_certificates()?,
+            allow_private_hosts: self.allow_private_hosts,
+            max_per_host: within_limits(transfer.max_per_host),
+            connect_within: transfer.connect_timeout,
+            idle: transfer.idle_timeout,
+        };
+        Ok((Api::new(self.key.read()?, &options)?, Http::new(&options)?))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "files of the user's, not of an archive")]
+    fn ca_certificates(&self) -> Result<Vec<Vec<u8>>, CliError> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path)
+                .map_err(|error| CliError::usage(format!("reading --ca-cert {}: {error}", path.display())))
+        };
+        self.ca_cert.iter().map(read).collect()
+    }
+}
+
+/// How much at once, how long, how often.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Transfers")]
+pub(crate) struct TransferArgs {
+    /// Files that are transferred at once.
+    #[arg(short, long, value_name = "N", env = "VFETCH_JOBS", default_value_t = vfetch::engine::DEFAULT_TRANSFERS, value_parser = positive)]
+    pub(crate) jobs: usize,
+    /// The most requests at once to one host; fewer are begun with, and while a host complains.
+    #[arg(short = 'x', long, value_name = "N", env = "VFETCH_MAX_PER_HOST", default_value = "64", value_parser = positive)]
+    pub(crate) max_per_host: usize,
+    /// How long a job that is still processing is waited for; 0 asks once.
+    #[arg(long, value_name = "DURATION", env = "VFETCH_WAIT", default_value = "20m", value_parser = values::duration)]
+    pub(crate) wait: Duration,
+    /// How long a whole job may take, whatever progress it makes.
+    #[arg(long, value_name = "DURATION", env = "VFETCH_TIMEOUT", default_value = "6h", value_parser = values::duration)]
+    pub(crate) timeout: Duration,
+    /// How often in a row a source or the API may fail in a way that may pass; new bytes begin the count again.
+    #[arg(short = 'R', long, value_name = "N", env = "VFETCH_RETRIES", default_value = "5", value_parser = retries)]
+    pub(crate) retries: u32,
+    /// The most bytes per second over all transfers: 800k, 2.5M.
+    #[arg(short = 'r', long, value_name = "BYTES", env = "VFETCH_LIMIT_RATE", value_parser = values::bytes)]
+    pub(crate) limit_rate: Option<u64>,
+    /// The largest file that is taken.
+    #[arg(long, value_name = "BYTES", env = "VFETCH_MAX_FILE_SIZE", default_value = "16G", value_parser = values::bytes)]
+    pub(crate) max_file_size: u64,
+    /// A connection is made within this time or not at all.
+    #[arg(long, value_name = "DURATION", env = "VFETCH_CONNECT_TIMEOUT", default_value = "10s", value_parser = values::duration)]
+    pub(crate) connect_timeout: Duration,
+    /// The longest silence of a media host.
+    #[arg(long, value_name = "DURATION", env = "VFETCH_IDLE_TIMEOUT", default_value = "30s", value_parser = values::duration)]
+    pub(crate) idle_timeout: Duration,
+    /// A transfer that brings fewer bytes per second over a minute is too slow; 0 is never.
+    #[arg(long, value_name = "BYTES", env = "VFETCH_MIN_SPEED", default_value = "1k", value_parser = values::bytes)]
+    pub(crate) min_speed: u64,
+    /// Do not wait for the disk: faster, and not safe against a power cut.
+    #[arg(long, env = "VFETCH_NO_SYNC")]
+    pub(crate) no_sync: bool,
+}
+
+impl TransferArgs {
+    /// The engine's options, with the limits of this process in mind.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            transfers: within_limits(self.jobs),
+            wait: self.wait,
+            timeout: self.timeout,
+            retries: self.retries,
+            max_file_bytes: self.max_file_size,
+            limit_rate: self.limit_rate,
+            min_speed: self.min_speed,
+            ..Options::default()
+        }
+    }
+}
+
+/// As many at once as were asked for, or as many as this process may have files open for.
+fn within_limits(asked: usize) -> usize {
+    let files = open_files().saturating_sub(FILES_BESIDE) / FILES_PER_TRANSFER;
+    asked.min(usize::try_from(files).unwrap_or(usize::MAX)).max(1)
+}
+
+/// How many files this process may have open, after asking for as many as it may ask for.
+fn open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let now = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    now.unwrap_or(u64::MAX)
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("write a number from 1".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn retries(text: &str) -> Result<u32, String> {
+    if text == "inf" {
+        return Ok(u32::MAX);
+    }
+    text.parse().map_err(|_| "write a number, or inf".into())
+}
+
+/// What is shown, and how.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// One JSON line an event on stdout, the summary last.
+    #[arg(long, env = "VFETCH_JSON")]
+    pub(crate) json: bool,
+    /// How progress is shown on stderr.
+    #[arg(long, value_name = "HOW", env = "VFETCH_PROGRESS", value_enum, default_value_t = ProgressArg::Auto)]
+    pub(crate) progress: ProgressArg,
+    /// Nothing but results and final failures.
+    #[arg(short, long, env = "VFETCH_QUIET", conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// More: sources that were left (-v), what the engine does (-vv), what the network does (-vvv).
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressArg {
+    /// Bars on a terminal, plain lines elsewhere.
+    Auto,
+    /// Bars.
+    Bar,
+    /// A line every 10 s.
+    Plain,
+    /// Not at all.
+    None,
+}

@@ -1,0 +1,80 @@
+//! What ends a command before it could do its work.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use vfetch::engine::Error;
+use vfetch::net::NetError;
+use vfetch::store::StoreError;
+
+/// The arguments make no sense.
+pub(crate) const USAGE: u8 = 2;
+/// This machine failed: the disk, a permission, a limit.
+pub(crate) const LOCAL: u8 = 5;
+/// Another process is writing to the archive.
+pub(crate) const BUSY: u8 = 7;
+
+/// An error with its exit code, and the way out where there is one.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    code: u8,
+    message: String,
+    hint: Option<String>,
+}
+
+impl CliError {
+    /// The user asked for something that makes no sense.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { code: USAGE, message: message.into(), hint: None }
+    }
+
+    /// This machine failed.
+    pub(crate) fn local(message: impl Into<String>) -> Self {
+        Self { code: LOCAL, message: message.into(), hint: None }
+    }
+
+    /// The same error with the way out, on a line of its own.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Writes the error to stderr; its exit code.
+    #[expect(clippy::print_stderr, reason = "the last words of a command that failed")]
+    pub(crate) fn report(&self) -> ExitCode {
+        eprintln!("{self}");
+        ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "vfetch: {}", self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  {hint}"))
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let code = match error {
+            StoreError::Busy { .. } => BUSY,
+            StoreError::Io { .. }
+            | StoreError::Conflict { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::Newer { .. } => LOCAL,
+        };
+        Self { code, message: error.to_string(), hint: None }
+    }
+}
+
+impl From<Error> for CliError {
+    fn from(error: Error) -> Self {
+        error.source.into()
+    }
+}
+
+impl From<NetError> for CliError {
+    fn from(error: NetError) -> Self {
+        Self::usage(error.to_string())
+    }
+}

@@ -1,0 +1,91 @@
+//! `vfetch get`: waits for jobs and brings their files home.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use vfetch::engine::archive;
+use vfetch::engine::{Options, Session};
+use vfetch::store::Store;
+
+use super::args::{AccountArgs, OutputArgs, TransferArgs};
+use super::error::CliError;
+use super::refs::RefArgs;
+use super::{report, signals};
+
+/// Shown under the command's help.
+const EXAMPLES: &str = "\
+Examples:
+  vfetch get 147 -o ./out                       one job: wait for it, fetch it, prove it
+  vfetch get realtime/98 submit.json -o ./out   another family; a saved answer
+  vfetch get -i ids.txt -o ./out                a list of any length; rerun it at will
+  jq -r .id log.jsonl | vfetch get -i - -o out  ids from another program
+  vfetch get -i ids.txt -o out > SHA256SUMS     and later: sha256sum -c SHA256SUMS";
+
+/// Wait for jobs and bring their files home.
+///
+/// Each job is asked for until it is done; each output is fetched from its link, else from its proxy link, else from
+/// fresh links; every file is hashed on the way, proven whole, and recorded in the job's manifest.json. Jobs that are
+/// here already are passed over, so the same command can be run again at will.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    refs: RefArgs,
+    /// The archive: a folder, made where it is not there.
+    #[arg(short, long, value_name = "DIR", env = "VFETCH_OUTPUT")]
+    output: PathBuf,
+    /// Hash the files of complete jobs too, instead of looking at their sizes.
+    #[arg(long, env = "VFETCH_CHECK")]
+    check: bool,
+    /// Fetch complete jobs again; what differs is kept under another name until the record names it.
+    #[arg(long, env = "VFETCH_FORCE")]
+    force: bool,
+    /// Do not ask again for jobs that are recorded as failed or gone.
+    #[arg(long, env = "VFETCH_SKIP_GONE")]
+    skip_gone: bool,
+    /// Write the references of jobs that did not end complete to this file; get -i takes it.
+    #[arg(long, value_name = "FILE", env = "VFETCH_FAILED")]
+    failed: Option<PathBuf>,
+    #[command(flatten)]
+    transfer: TransferArgs,
+    #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
+    show: OutputArgs,
+}
+
+/// Runs the command; its exit code.
+pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
+    if args.refs.is_empty() {
+        return Err(CliError::usage("no job was named")
+            .hint("name one (vfetch get 147 -o out) or a list (-i ids.txt)"));
+    }
+    if args.refs.reads_stdin() && args.account.key.is_stdin() {
+        return Err(CliError::usage("the key and the list cannot both be on standard input"));
+    }
+    let defaults = args.account.defaults()?;
+    let refs = args.refs.open(&defaults)?;
+    let (api, http) = args.account.clients(&defaults, &args.transfer)?;
+    let store = Store::create(&args.output, !args.transfer.no_sync)?;
+    let console = report::start(args.settings())?;
+    let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
+    let caught = signals::watch(session.stop_token())?;
+    let stop = archive::archive(&session, refs).await;
+    let summary = console.finish(stop.as_ref(), caught.number());
+    Ok(caught.exit_code().unwrap_or_else(|| summary.exit_code()))
+}
+
+impl GetArgs {
+    fn options(&self) -> Options {
+        Options { check: self.check, force: self.force, skip_gone: self.skip_gone, ..self.transfer.options() }
+    }
+
+    fn settings(&self) -> report::Settings {
+        report::Settings {
+            json: self.show.json,
+            quiet: self.show.quiet,
+            verbose: self.show.verbose,
+            destination: self.output.display().to_string(),
+        }
+    }
+}

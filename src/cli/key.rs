@@ -1,0 +1,90 @@
+//! Where the key comes from: the environment, a file, standard input, or a command. Never an argument, which every
+//! user of the machine could read.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use vfetch::net::ApiKey;
+
+use super::error::CliError;
+
+/// The variable that holds the key.
+pub(crate) const KEY_VARIABLE: &str = "MODELSLAB_API_KEY";
+/// A key has some 50 characters; what is longer than this is another file.
+const KEY_MAX: u64 = 4_096;
+
+/// Where the account's key is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyArgs {
+    /// Read the key from the first line of this file; - is standard input.
+    #[arg(long, value_name = "FILE", env = "VFETCH_KEY_FILE", conflicts_with = "key_command")]
+    key_file: Option<PathBuf>,
+    /// Take the key from what this command prints (run by sh).
+    #[arg(long, value_name = "COMMAND", env = "VFETCH_KEY_COMMAND")]
+    key_command: Option<String>,
+}
+
+impl KeyArgs {
+    /// Whether the key is on standard input, where then nothing else can be.
+    pub(crate) fn is_stdin(&self) -> bool {
+        self.key_file.as_deref() == Some(Path::new("-"))
+    }
+
+    /// Reads the key.
+    pub(crate) fn read(&self) -> Result<ApiKey, CliError> {
+        let (text, place) = match (&self.key_file, &self.key_command) {
+            (Some(file), _) => (read_file(file)?, format!("the key in {}", file.display())),
+            (None, Some(command)) => (run_command(command)?, "the key that --key-command printed".into()),
+            (None, None) => (from_environment()?, format!("the key in {KEY_VARIABLE}")),
+        };
+        let key = text.trim();
+        if key.is_empty() {
+            return Err(CliError::usage(format!("{place} is empty")));
+        }
+        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(CliError::usage(format!("{place} holds spaces or characters that no key has")));
+        }
+        Ok(ApiKey::new(key.into()))
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the key must not be an argument, so no option reads this variable"
+)]
+fn from_environment() -> Result<String, CliError> {
+    match std::env::var(KEY_VARIABLE) {
+        Ok(key) => Ok(key),
+        Err(std::env::VarError::NotPresent) => Err(CliError::usage("no API key")
+            .hint(format!("set {KEY_VARIABLE}, or use --key-file FILE or --key-command COMMAND"))),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(CliError::usage(format!("the key in {KEY_VARIABLE} holds characters that no key has")))
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a file of the user's, not of an archive")]
+fn read_file(path: &Path) -> Result<String, CliError> {
+    let failed = |error| CliError::usage(format!("reading the key from {}: {error}", path.display()));
+    let mut text = String::new();
+    if path == Path::new("-") {
+        std::io::stdin().lock().take(KEY_MAX).read_to_string(&mut text).map_err(failed)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(failed)?;
+        file.take(KEY_MAX).read_to_string(&mut text).map_err(failed)?;
+    }
+    Ok(text.trim_start().lines().next().unwrap_or_default().into())
+}
+
+fn run_command(command: &str) -> Result<String, CliError> {
+    let failed = |why: String| CliError::usage(format!("--key-command {why}"));
+    let ran =
+        Command::new("sh").arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = ran.map_err(|error| failed(format!("cannot be run: {error}")))?;
+    if !output.status.success() {
+        return Err(failed(format!("failed: {}", output.status)));
+    }
+    let text = String::from_utf8(output.stdout).map_err(|_| failed("printed no text".into()))?;
+    Ok(text.trim_start().lines().next().unwrap_or_default().into())
+}
