@@ -3,7 +3,7 @@
 //! What holds in every row (no wrong byte under a final name, no key anywhere, nothing outside the archive, no panic)
 //! is checked after every run by `support::verify`, and is not repeated in the rows.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and looks for itself")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -11,3 +11,5 @@ mod support;
 mod api;
 mod helpers;
 mod hostile;
+mod operator;
+mod process;

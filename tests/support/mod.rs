@@ -38,6 +38,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -199,6 +200,21 @@ impl World {
         let mut names: Vec<String> = names.filter(|name| name != "lock").collect();
         names.sort();
         names
+    }
+
+    /// Waits until so many bytes are staged in one file.
+    pub(crate) fn wait_for_staged(&self, bytes: u64) {
+        let folder = self.archive().join(".vfetch/staging");
+        let longest = || {
+            let entries = std::fs::read_dir(&folder).ok()?;
+            let parts = entries.filter_map(|entry| entry.ok().filter(|entry| entry.file_name() != "lock"));
+            parts.filter_map(|part| part.metadata().ok()).map(|metadata| metadata.len()).max()
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while longest().unwrap_or(0) < bytes {
+            assert!(Instant::now() < deadline, "only {:?} of {bytes} bytes were staged", longest());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The names in a job's folder.

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -36,6 +37,7 @@ pub(crate) struct Get<'w> {
     stdout: Out,
     limit: Duration,
     tracing: bool,
+    may_write: Vec<PathBuf>,
 }
 
 /// Where standard output goes.
@@ -58,6 +60,7 @@ impl<'w> Get<'w> {
             stdout: Out::File,
             limit: LIMIT,
             tracing: true,
+            may_write: Vec::new(),
         }
     }
 
@@ -109,6 +112,12 @@ impl<'w> Get<'w> {
         self
     }
 
+    /// Lets it write this file, outside the archive.
+    pub(crate) fn may_write(mut self, path: impl Into<PathBuf>) -> Self {
+        self.may_write.push(path.into());
+        self
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(self) -> Done {
         self.spawn().wait()
@@ -116,7 +125,7 @@ impl<'w> Get<'w> {
 
     /// Starts it.
     pub(crate) fn spawn(self) -> Running<'w> {
-        let before = verify::Before::look(self.world);
+        let before = verify::Before::look(self.world, self.may_write.clone());
         let run = RUNS.fetch_add(1, Ordering::SeqCst);
         let stdout = self.world.path(&format!("io/{run}.stdout"));
         let stderr = self.world.path(&format!("io/{run}.stderr"));
@@ -176,8 +185,8 @@ pub(crate) struct Running<'w> {
     world: &'w World,
     child: Child,
     args: Vec<OsString>,
-    stdout: std::path::PathBuf,
-    stderr: std::path::PathBuf,
+    stdout: PathBuf,
+    stderr: PathBuf,
     began: Instant,
     limit: Duration,
     before: verify::Before,
@@ -211,7 +220,7 @@ impl Running<'_> {
             if self.began.elapsed() > self.limit {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
-                panic!("{:?} did not end within {:?}\n{}", self.args, self.limit, self.stderr());
+                panic!("{:?} did not end within {:?}\n{}", self.args, self.limit, ends(&self.stderr()));
             }
             std::thread::sleep(LOOK_EACH);
         };
@@ -298,7 +307,17 @@ impl Done {
     pub(crate) fn shown(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "{:?} after {:?}: {:?}", self.args, self.took, self.status);
-        let _ = writeln!(text, "--- stdout\n{}--- stderr\n{}", self.stdout(), self.stderr());
+        let _ = writeln!(text, "--- stdout\n{}", ends(&self.stdout()));
+        let _ = writeln!(text, "--- stderr\n{}", ends(&self.stderr()));
         text
     }
+}
+
+/// The begin and the end of a text, and how much is between them.
+fn ends(text: &str) -> String {
+    const SHOWN: usize = 3_000;
+    let letters: Vec<char> = text.chars().collect();
+    let Some(left_out) = letters.len().checked_sub(2 * SHOWN) else { return text.into() };
+    let (head, tail) = (&letters[..SHOWN], &letters[letters.len() - SHOWN..]);
+    format!("{}\n… {left_out} letters …\n{}", String::from_iter(head), String::from_iter(tail))
 }
