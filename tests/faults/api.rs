@@ -447,9 +447,9 @@ fn proxies_are_paired_with_outputs_by_their_place_however_many_there_are() {
     let clips: Vec<Content> = (0..3).map(|seed| world.content(Content::mp4(seed, 20_000))).collect();
     let proxy = world.host();
     let output = |place: usize| world.media.on(&format!("/{place}.mp4"), Answer::file(&clips[place]));
-    let proxied = |place: usize| proxy.on(&format!("/p{place}.mp4"), Answer::file(&clips[place]));
+    let mirror = |place: usize| proxy.on(&format!("/p{place}.mp4"), Answer::file(&clips[place]));
     let outputs: Vec<String> = (0..3).map(output).collect();
-    let proxies: Vec<String> = (0..3).map(proxied).collect();
+    let proxies: Vec<String> = (0..3).map(mirror).collect();
     // The second output lives at its proxy alone.
     world.media.on("/1.mp4", Answer::status(410));
     world.job("1", Answer::success_with_proxies(&outputs, &proxies[..2]));

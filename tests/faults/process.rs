@@ -111,8 +111,8 @@ fn few_file_handles_mean_less_at_once_and_nothing_worse() {
     for id in 1..=100 {
         world.job(&id.to_string(), Answer::success(&[world.media.url("/7.mp4")]));
     }
-    let ids: String = (1..=100).map(|id| format!("{id}\n")).collect();
-    world.get(&["147"]).args(&["-i", "-"]).stdin(ids).after_shell("ulimit -n 64").run().exits(0);
+    let ids: Vec<String> = (1..=100).map(|id| id.to_string()).collect();
+    world.get(&["147"]).args(&["-i", "-"]).stdin(ids.join("\n")).after_shell("ulimit -n 64").run().exits(0);
     for (place, clip) in clips.iter().enumerate() {
         world.holds("147", place, clip);
     }
@@ -156,6 +156,11 @@ int clock_gettime(clockid_t clock, struct timespec *at) {
 }
 "#;
 
+#[expect(clippy::print_stderr, reason = "whoever runs the tests should know")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 #[test]
 fn a_clock_that_jumps_by_years_changes_neither_waits_nor_names() {
     let world = World::new();
@@ -163,8 +168,7 @@ fn a_clock_that_jumps_by_years_changes_neither_waits_nor_names() {
     let made =
         Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).arg("-ldl").status();
     if !made.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no C compiler that makes a shared library");
-        return;
+        return skipped("no C compiler that makes a shared library");
     }
     let clip = world.content(Content::mp4(1, 60_000));
     let busy = Answer::status(503).header("Retry-After", "1");
