@@ -10,3 +10,4 @@ pub mod plan;
 pub mod reply;
 pub mod retry;
 pub mod store;
+pub mod text;

@@ -17,10 +17,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("manifest", &["job", "retry"]),
     ("layout", &["job", "manifest"]),
-    ("reply", &["job", "retry"]),
+    ("reply", &["job", "media", "retry"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
-    ("net", &["job", "media", "plan", "reply", "retry"]),
+    ("net", &["job", "media", "plan", "reply", "retry", "text"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",
