@@ -14,6 +14,8 @@ use super::board::{FileView, Totals, View, WaitView};
 use super::look::Look;
 use super::screen::{Screen, Size};
 use super::words::{Bytes, Count, Time, rung_word};
+#[cfg(test)]
+use vfetch::manifest::Rung;
 
 /// At most this many waiting jobs have a line.
 pub(super) const WAITING_SHOWN: usize = 3;
@@ -104,11 +106,15 @@ impl Bars {
         let mut without = without.into_iter();
         let gone = |place: u64| files.binary_search_by_key(&place, |file| file.place).is_err();
         for (place, _) in &mut self.files {
-            if gone(*place) && let Some(next) = without.next() {
+            if gone(*place)
+                && let Some(next) = without.next()
+            {
                 *place = next;
             }
         }
-        while self.files.len() < rows && let Some(next) = without.next() {
+        while self.files.len() < rows
+            && let Some(next) = without.next()
+        {
             let after = self.files.last().map_or(&self.total, |(_, bar)| bar);
             let bar = self.multi.insert_after(after, ProgressBar::new(0));
             self.files.push((next, bar));
@@ -136,7 +142,8 @@ impl Bars {
             (totals.failed > 0).then(|| format!("{} failed", Count(totals.failed))),
         ];
         let room = layout.columns.saturating_sub(jobs.chars().count() + 1);
-        let taken = |facts: &[Option<String>]| facts.iter().flatten().map(|fact| fact.len() + 2).sum::<usize>();
+        let taken =
+            |facts: &[Option<String>]| facts.iter().flatten().map(|fact| fact.len() + 2).sum::<usize>();
         // Where there is no room for all, failures and bytes say most.
         for least in [1, 2, 0] {
             if taken(&facts) > room {
@@ -145,7 +152,8 @@ impl Bars {
         }
         let bar = layout.bar.min(room.saturating_sub(taken(&facts)));
         facts[3] = facts[3].take().map(|failed| layout.paint(RED, &failed));
-        let bar = if bar < BAR_MIN { String::new() } else { layout.paint(GREEN, &format!("{{bar:{bar}}}")) + " " };
+        let bar =
+            if bar < BAR_MIN { String::new() } else { layout.paint(GREEN, &format!("{{bar:{bar}}}")) + " " };
         self.total.set_style(layout.style(&format!("{{prefix}} {bar}{{msg}}")));
         self.total.set_length(totals.asked);
         self.total.set_position(totals.ended);
@@ -154,7 +162,9 @@ impl Bars {
     }
 
     fn draw_notes(&mut self, notes: &[String], layout: &Layout) {
-        while self.notes.len() > notes.len() && let Some(bar) = self.notes.pop() {
+        while self.notes.len() > notes.len()
+            && let Some(bar) = self.notes.pop()
+        {
             self.multi.remove(&bar);
         }
         while self.notes.len() < notes.len() {
@@ -176,7 +186,8 @@ impl Bars {
         if self.lower_for == 0 || self.lower_for >= SHRINK_AFTER {
             (self.height, self.lower_for) = (lines.len(), 0);
         }
-        lines.resize(self.height.min(size.rows.saturating_sub(1)).max(lines.len()), String::new());
+        let room = size.rows.saturating_sub(1);
+        lines.resize(self.height.max(lines.len()).min(room), String::new());
     }
 }
 
@@ -252,7 +263,12 @@ impl Layout {
             notes.push(format!("{dots} and {} more under way", Count(hidden as u64)));
         }
         for waiting in view.waiting.iter().take(self.wait_rows) {
-            notes.push(format!("{:1$} {2}", self.cut(&waiting.name, self.name), self.name, wait_words(waiting)));
+            notes.push(format!(
+                "{:1$} {2}",
+                self.cut(&waiting.name, self.name),
+                self.name,
+                wait_words(waiting)
+            ));
         }
         let others = view.totals.waiting.saturating_sub(self.wait_rows as u64);
         if others > 0 {
@@ -262,7 +278,11 @@ impl Layout {
     }
 
     fn style(&self, template: &str) -> ProgressStyle {
-        let (bar, spinner) = if self.look.unicode { ("━╸─", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ") } else { ("=>-", "|/-\\ ") };
+        let (bar, spinner) = if self.look.unicode {
+            ("━╸─", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
+        } else {
+            ("=>-", "|/-\\ ")
+        };
         // The templates stand in this file, and each of them is drawn in its tests.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         style.progress_chars(bar).tick_chars(spinner)
@@ -376,5 +396,170 @@ impl TermLike for Canvas {
         let mut drawn = self.drawn();
         drawn.lines = std::mem::take(&mut drawn.begun);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::look::Shown;
+    use super::*;
+    use std::time::Duration;
+
+    const PLAIN: Look = Look { shown: Shown::Bars, color: false, unicode: true };
+
+    fn file(place: u64, total: Option<u64>, bytes: u64) -> FileView {
+        FileView { place, name: format!("{place}-0"), rung: Rung::Output, total, bytes, bytes_per_s: 350_000 }
+    }
+
+    fn waiting(name: &str, why: &str, ready_in: Option<u64>) -> WaitView {
+        let ready_in = ready_in.map(Duration::from_secs);
+        WaitView { name: name.into(), why: why.into(), ready_in, asked_in: Duration::from_secs(7) }
+    }
+
+    fn some_view() -> View {
+        let mut files =
+            vec![file(147, Some(2 << 20), 1 << 20), file(148, None, 700), file(149, Some(10), 10)];
+        files[1].rung = Rung::Proxy;
+        View {
+            totals: Totals {
+                asked: 40,
+                ended: 12,
+                failed: 2,
+                files: 3,
+                waiting: 6,
+                bytes: 34 << 20,
+                bytes_per_s: Some(3 << 20),
+                left: Some(Duration::from_secs(80)),
+            },
+            files,
+            waiting: vec![
+                waiting("153", "processing", Some(45)),
+                waiting("154", "queued", None),
+                waiting("155", "the host is in trouble: état 503 \u{1b}]0;x\u{7}", None),
+            ],
+        }
+    }
+
+    /// The rows of a terminal of this width after the frame.
+    fn shown(bars: &mut Bars, view: &View, columns: u16, rows: u16) -> Vec<String> {
+        let size = Size { columns: columns.into(), rows: rows.into() };
+        let mut terminal = vt100::Parser::new(rows, columns, 0);
+        terminal.process(bars.erase(size).as_bytes());
+        terminal.process(bars.frame(view, "", size).as_bytes());
+        terminal.screen().contents().trim_end().lines().map(|line| line.trim_end().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_width_shows_what_it_has_room_for() {
+        let table = [
+            (
+                60,
+                "\
+12/40 jobs      34.0 MiB  about 1m 20s left  2 failed
+147-0         ━━━━━━━━━━━━━━╸──────────────  50%    1.0 MiB
+148-0 (proxy) ⠹                                       700 B
+149-0         ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 100%       10 B
+153           processing, about 45s left
+154           queued, asked again in 7s
+155           the host is in trouble:  …, asked again in 7s
+… and 3 more waiting",
+            ),
+            (
+                80,
+                "\
+12/40 jobs    ━━━╸──────   34.0 MiB     3.0 MiB/s  about 1m 20s left  2 failed
+147-0         ━━━━━━━━━━━━━━━━━╸─────────────────  50%    1.0 MiB of 2.0 MiB
+148-0 (proxy) ⠹                                             700 B
+149-0         ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 100%       10 B of 10 B
+153           processing, about 45s left
+154           queued, asked again in 7s
+155           the host is in trouble:  tat 503  ]0;x , asked again in 7s
+… and 3 more waiting",
+            ),
+            (
+                200,
+                "\
+12/40 jobs    ━━━━━━━━━━━━╸───────────────────────────   34.0 MiB     3.0 MiB/s  about 1m 20s left  2 failed
+147-0         ━━━━━━━━━━━━━━━━━━━━╸───────────────────  50%    1.0 MiB of 2.0 MiB    341.8 KiB/s
+148-0 (proxy) ⠹                                                  700 B               341.8 KiB/s
+149-0         ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 100%       10 B of 10 B       341.8 KiB/s
+153           processing, about 45s left
+154           queued, asked again in 7s
+155           the host is in trouble:  tat 503  ]0;x , asked again in 7s
+… and 3 more waiting",
+            ),
+        ];
+        for (columns, want) in table {
+            assert_eq!(shown(&mut Bars::new(PLAIN), &some_view(), columns, 24).join("\n"), want);
+        }
+    }
+
+    #[test]
+    fn no_line_reaches_the_last_column_with_colour_or_without() {
+        for columns in 1..=250_usize {
+            for look in [PLAIN, Look { color: true, unicode: false, ..PLAIN }] {
+                let size = Size { columns, rows: 24 };
+                let lines = Bars::new(look).lines(&some_view(), size);
+                let widest = lines.iter().map(|line| super::super::screen::width(line)).max();
+                assert!(lines.len() == 8 && widest < Some(columns.max(40)), "{columns}: {lines:#?}");
+                assert_eq!(lines.concat().contains('\x1b'), look.color);
+            }
+        }
+    }
+
+    #[test]
+    fn a_thousand_files_take_the_rows_that_there_are_and_the_rest_is_counted() {
+        let mut view = some_view();
+        view.files = (0..1_000).map(|place| file(place, Some(100), 50)).collect();
+        view.totals = Totals { asked: 1_000_000, ended: 12_345, files: 1_000, ..view.totals };
+        for (rows, shown_files) in [(24, 17), (10, 4), (6, 1), (200, 193)] {
+            let lines = shown(&mut Bars::new(PLAIN), &view, 80, rows);
+            assert!(lines[0].starts_with("12,345/1,000,000 jobs"), "{lines:#?}");
+            let more = format!("… and {} more under way", 1_000 - shown_files);
+            assert!(lines.contains(&more), "{rows}: {lines:#?}");
+            assert!(lines.len() < rows.into());
+        }
+    }
+
+    #[test]
+    fn a_file_keeps_its_row_and_the_next_one_takes_over_that_of_one_that_ended() {
+        let mut bars = Bars::new(PLAIN);
+        let mut view = View { totals: Totals { asked: 9, ..Totals::default() }, ..View::default() };
+        let mut names = |places: &[u64]| {
+            view.files = places.iter().map(|place| file(*place, Some(100), 50)).collect();
+            let lines = shown(&mut bars, &view, 80, 24);
+            let names = lines[1..].iter().filter_map(|line| line.split('-').next());
+            names.filter_map(|name| name.parse().ok()).collect::<Vec<u64>>()
+        };
+        assert_eq!(names(&[1, 2, 3]), [1, 2, 3]);
+        assert_eq!(names(&[1, 3, 4]), [1, 4, 3]);
+        assert_eq!(names(&[4]), [4]);
+        assert_eq!(names(&[4, 5, 6, 7]), [4, 5, 6, 7]);
+        assert!(names(&[]).is_empty());
+    }
+
+    #[test]
+    fn the_height_does_not_tremble_and_shrinks_in_the_end() {
+        let mut bars = Bars::new(PLAIN);
+        let view = some_view();
+        let fewer = View { files: view.files[..1].to_vec(), ..view.clone() };
+        let size = Size { columns: 80, rows: 24 };
+        assert_eq!(bars.lines(&view, size).len(), 8);
+        let heights: Vec<usize> = (0..12).map(|_| bars.lines(&fewer, size).len()).collect();
+        assert_eq!(heights, [8, 8, 8, 8, 8, 8, 8, 8, 8, 6, 6, 6]);
+        assert_eq!(bars.lines(&view, Size { rows: 5, ..size }).len(), 4);
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_end_which_tells_the_output() {
+        let mut view = some_view();
+        view.files[0].name = format!("enterprise/image_to_video_ultra/{}-12", "a".repeat(80));
+        let lines = shown(&mut Bars::new(PLAIN), &view, 60, 24);
+        assert!(lines[1].starts_with("enterprise/i…aaa-12 "), "{}", lines[1]);
+    }
+
+    #[test]
+    fn before_the_first_job_there_is_nothing_to_see() {
+        assert!(shown(&mut Bars::new(PLAIN), &View::default(), 80, 24).is_empty());
     }
 }

@@ -271,3 +271,162 @@ fn per_second(bytes: u64, span: Duration) -> u64 {
     let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
     bytes.saturating_mul(1_000) / millis
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{complete, job};
+    use super::*;
+    use vfetch::event::JobEnd;
+    use vfetch::retry::{Cause, Failure};
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    /// A board with a clock that starts now and goes on as the test says.
+    struct Run {
+        board: Board,
+        began: Instant,
+    }
+
+    impl Run {
+        fn new() -> Self {
+            Self { board: Board::default(), began: super::super::clock() }
+        }
+
+        fn at(&mut self, seconds: u64, event: &Event<'_>) {
+            self.board.note(event, self.began + S(seconds));
+        }
+
+        fn view(&mut self, seconds: u64) -> View {
+            self.board.view(self.began + S(seconds), 2)
+        }
+    }
+
+    #[test]
+    fn a_job_waits_then_has_files_then_is_gone_from_view() {
+        let (mut run, job) = (Run::new(), job("147"));
+        let file = FileRef { job: &job, output: 0 };
+        run.at(0, &Event::JobStarted { job: &job });
+        assert_eq!(run.view(0).totals, Totals { asked: 1, ..Totals::default() });
+
+        run.at(1, &Event::JobWaiting { job: &job, why: "processing", eta: Some(S(30)), wait: S(10) });
+        let view = run.view(5);
+        let want =
+            WaitView { name: "147".into(), why: "processing".into(), ready_in: Some(S(26)), asked_in: S(6) };
+        assert_eq!((view.waiting, view.totals.left), (vec![want], Some(S(26))));
+
+        run.at(11, &Event::JobReady { job: &job, outputs: 1, to_fetch: 1 });
+        run.at(11, &Event::FileStarted { file, rung: Rung::Proxy, source: "" });
+        run.at(11, &Event::FileSized { file, total: Some(1_000), resumed: 400 });
+        run.at(12, &Event::FileReceived { file, bytes: 100 });
+        let view = run.view(13);
+        assert_eq!(view.waiting, []);
+        let [file_view] = view.files.as_slice() else { panic!("{view:?}") };
+        assert_eq!((file_view.name.as_str(), file_view.rung), ("147-0", Rung::Proxy));
+        assert_eq!((file_view.bytes, file_view.total, file_view.bytes_per_s), (500, Some(1_000), 50));
+
+        run.at(14, &Event::FileEnded { file, end: FileEnd::Proven { bytes: 1_000 } });
+        assert_eq!(run.view(14).files, []);
+        let manifest = complete(&job, &[b"GIF89a"]);
+        run.at(14, &Event::JobEnded { job: &job, end: JobEnd::Archived(&manifest) });
+        let totals = run.view(14).totals;
+        assert_eq!((totals.asked, totals.ended, totals.failed, totals.waiting), (1, 1, 0, 0));
+        assert!(run.board.jobs.is_empty());
+    }
+
+    #[test]
+    fn a_source_that_is_left_gives_its_line_to_the_next_one() {
+        let (mut run, job) = (Run::new(), job("147"));
+        let file = FileRef { job: &job, output: 3 };
+        let failure = Failure::new(Cause::Absent, "status 404");
+        run.at(0, &Event::FileStarted { file, rung: Rung::Output, source: "" });
+        run.at(1, &Event::FileEnded { file, end: FileEnd::Left { failure: &failure } });
+        run.at(1, &Event::FileStarted { file, rung: Rung::Proxy, source: "" });
+        // A start without an end must not leave two lines either.
+        run.at(2, &Event::FileStarted { file, rung: Rung::FreshOutput, source: "" });
+        let view = run.view(3);
+        assert_eq!(view.files.len(), 1);
+        assert_eq!((view.files[0].name.as_str(), view.files[0].rung), ("147-3", Rung::FreshOutput));
+    }
+
+    #[test]
+    fn the_jobs_that_waited_longest_are_shown_and_all_are_counted() {
+        let mut run = Run::new();
+        for id in ["5", "3", "9", "1"] {
+            let job = job(id);
+            run.at(0, &Event::JobWaiting { job: &job, why: "queued", eta: None, wait: S(5) });
+        }
+        run.at(1, &Event::JobWaiting { job: &job("3"), why: "processing", eta: None, wait: S(5) });
+        let view = run.view(1);
+        assert_eq!(view.waiting.iter().map(|waiting| waiting.name.as_str()).collect::<Vec<_>>(), ["5", "3"]);
+        assert_eq!((view.waiting[1].why.as_str(), view.totals.waiting), ("processing", 4));
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds() {
+        let (mut run, job) = (Run::new(), job("147"));
+        let file = FileRef { job: &job, output: 0 };
+        assert_eq!(run.view(0).totals.bytes_per_s, None);
+        for second in 1..=20 {
+            let bytes = if second <= 10 { 100 } else { 1_000 };
+            run.at(second, &Event::FileReceived { file, bytes });
+            let rate = run.view(second).totals.bytes_per_s;
+            match second {
+                1..=10 => assert_eq!(rate, Some(100), "after {second} s"),
+                15..=20 => assert_eq!(rate, Some(1_000), "after {second} s"),
+                _ => assert!(rate > Some(100) && rate < Some(1_000), "after {second} s: {rate:?}"),
+            }
+        }
+        assert_eq!(run.view(40).totals.bytes_per_s, Some(0));
+    }
+
+    /// | files under way | outputs left | rate | waiting | time left |
+    /// | --- | --- | --- | --- | --- |
+    /// | none | none | any | none | none to tell |
+    /// | 1,000 of 3,000 bytes | that one | 100/s | none | 20 s |
+    /// | the same | one more, not begun | 100/s | none | 50 s: it counts as the average one |
+    /// | the same | the same | none | none | unknown |
+    /// | the same | that one | 100/s | ready in 90 s | 90 s |
+    /// | the same | that one | 100/s | without an estimate | unknown |
+    /// | of unknown length | that one | 100/s | none | unknown |
+    #[test]
+    fn the_time_that_is_left_is_told_where_it_is_known() {
+        let table = [
+            (None, 0, Some(100), None, None),
+            (Some(Some(3_000)), 1, Some(100), None, Some(20)),
+            (Some(Some(3_000)), 2, Some(100), None, Some(50)),
+            (Some(Some(3_000)), 2, None, None, None),
+            (Some(Some(3_000)), 1, Some(100), Some(Some(90)), Some(90)),
+            (Some(Some(3_000)), 1, Some(100), Some(None), None),
+            (Some(None), 1, Some(100), None, None),
+        ];
+        for (row, (under_way, outputs, rate, waits, want)) in table.into_iter().enumerate() {
+            let (mut run, one, two) = (Run::new(), job("1"), job("2"));
+            let file = FileRef { job: &one, output: 0 };
+            run.at(0, &Event::JobReady { job: &one, outputs, to_fetch: outputs });
+            if let Some(total) = under_way {
+                run.at(0, &Event::FileStarted { file, rung: Rung::Output, source: "" });
+                run.at(0, &Event::FileSized { file, total, resumed: 0 });
+            }
+            if rate.is_some() {
+                run.view(0);
+                run.at(0, &Event::FileReceived { file, bytes: if under_way.is_some() { 1_000 } else { 0 } });
+            }
+            if let Some(eta) = waits {
+                run.at(10, &Event::JobWaiting { job: &two, why: "", eta: eta.map(S), wait: S(5) });
+            }
+            assert_eq!(run.view(10).totals.left, want.map(S), "row {row}");
+        }
+    }
+
+    #[test]
+    fn while_the_list_goes_on_nobody_knows_what_is_left() {
+        let (mut run, job) = (Run::new(), job("147"));
+        run.at(0, &Event::JobWaiting { job: &job, why: "", eta: Some(S(30)), wait: S(5) });
+        for _ in 0..LIST_GOES_ON {
+            run.at(0, &Event::JobStarted { job: &job });
+        }
+        assert_eq!(run.view(0).totals.left, Some(S(30)));
+        run.at(0, &Event::JobStarted { job: &job });
+        assert_eq!(run.view(0).totals.left, None);
+    }
+}

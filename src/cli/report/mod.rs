@@ -36,6 +36,7 @@ pub(crate) use log::LogWriter;
 use look::{Look, Shown, Terminal};
 use plain::Plain;
 use screen::Size;
+pub(crate) use words::quoted;
 
 /// How progress is shown on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -92,11 +93,12 @@ pub(crate) struct Console {
 /// Begins to show a run.
 pub(crate) fn start(settings: Settings) -> Result<Arc<Console>, CliError> {
     let look = look::look(settings.progress, settings.quiet, &Terminal::of_stderr());
-    let failed = settings.failed.as_deref().map(FailedList::begin).transpose();
-    let failed = failed.map_err(|error| {
-        let path = settings.failed.as_deref().unwrap_or_default().display();
-        CliError::usage(format!("beginning the list --failed {path}: {error}"))
-    })?;
+    let begin = |path: &PathBuf| {
+        FailedList::begin(path).map_err(|error| {
+            CliError::usage(format!("beginning the list --failed {}: {error}", path.display()))
+        })
+    };
+    let failed = settings.failed.as_ref().map(begin).transpose()?;
     let shared = Arc::new(Shared::default());
     let began = clock();
     let desk = Desk {
@@ -270,7 +272,7 @@ fn finish_list(list: Option<FailedList>) -> (Option<String>, Option<String>) {
     let Some(list) = list else { return (None, None) };
     let path = list.path().display().to_string();
     match list.finish() {
-        Ok(()) => (Some(words::quoted(&path)), None),
+        Ok(()) => (Some(quoted(&path)), None),
         Err(error) => (None, Some(format!("writing the list --failed {path}: {error}"))),
     }
 }

@@ -53,3 +53,37 @@ fn words(totals: &Totals) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_comes_every_ten_seconds_and_a_pause_is_not_made_up_for() {
+        let began = super::super::clock();
+        let mut plain = Plain::new(began);
+        let totals = Totals { asked: 1, ..Totals::default() };
+        let mut due = |seconds| plain.line(&totals, began + Duration::from_secs(seconds)).is_some();
+        let seconds = [0, 9, 10, 11, 19, 20, 3_600, 3_601, 3_609, 3_610];
+        let want = [false, false, true, false, false, true, true, false, false, true];
+        assert_eq!(seconds.map(&mut due), want);
+    }
+
+    #[test]
+    fn a_line_tells_what_there_is_to_tell() {
+        let totals = Totals { asked: 1_234, ended: 3, ..Totals::default() };
+        assert_eq!(words(&totals), "3/1,234 jobs, 0 B");
+        let totals = Totals {
+            failed: 2,
+            files: 1,
+            waiting: 5,
+            bytes: 34 << 20,
+            bytes_per_s: Some(3 << 20),
+            left: Some(Duration::from_secs(80)),
+            ..totals
+        };
+        let want =
+            "3/1,234 jobs, 34.0 MiB at 3.0 MiB/s, 1 file under way, 5 waiting, 2 failed, about 1m 20s left";
+        assert_eq!(words(&totals), want);
+    }
+}

@@ -95,3 +95,93 @@ pub(super) fn width(line: &str) -> usize {
     }
     width
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Size = Size { columns: 60, rows: 12 };
+
+    fn lines(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn terminal() -> vt100::Parser {
+        vt100::Parser::new(12, 60, 100)
+    }
+
+    #[test]
+    fn a_frame_replaces_the_one_before_whole() {
+        let (mut screen, mut terminal) = (Screen::default(), terminal());
+        terminal.process(b"$ vfetch get\r\n");
+        for (frame, want) in [
+            (lines(&["one", "two", "three"]), "$ vfetch get\none\ntwo\nthree"),
+            (lines(&["1"]), "$ vfetch get\n1"),
+            (lines(&["1", "2"]), "$ vfetch get\n1\n2"),
+            (lines(&[]), "$ vfetch get"),
+        ] {
+            terminal.process(screen.frame("", frame, SIZE).as_bytes());
+            assert_eq!(terminal.screen().contents().trim_end(), want);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_changes_nothing_writes_nothing() {
+        let mut screen = Screen::default();
+        assert_ne!(screen.frame("", lines(&["one"]), SIZE), "");
+        assert_eq!(screen.frame("", lines(&["one"]), SIZE), "");
+        assert_ne!(screen.frame("above\n", lines(&["one"]), SIZE), "");
+    }
+
+    #[test]
+    fn lines_above_stay_and_scroll_away_as_any_other_text() {
+        let (mut screen, mut terminal) = (Screen::default(), terminal());
+        terminal.process(screen.frame("", lines(&["live", "lines"]), SIZE).as_bytes());
+        let long = "x".repeat(130);
+        for number in 0..20 {
+            let above = format!("line {number}\n{long}\n");
+            terminal.process(screen.frame(&above, lines(&["live", "lines"]), SIZE).as_bytes());
+        }
+        let shown = terminal.screen().contents();
+        let ends = format!("line 19\n{}\nlive\nlines", long);
+        assert!(shown.trim_end().ends_with(&ends), "{shown}");
+        assert_eq!(shown.matches("live").count(), 1);
+    }
+
+    #[test]
+    fn a_frame_as_high_as_the_terminal_neither_scrolls_nor_leaves_anything() {
+        let (mut screen, mut terminal) = (Screen::default(), terminal());
+        for round in 0..5 {
+            let frame: Vec<String> = (0..11).map(|line| format!("{round} {line}")).collect();
+            terminal.process(screen.frame("", frame.clone(), SIZE).as_bytes());
+            assert_eq!(terminal.screen().contents().trim_end(), frame.join("\n"));
+        }
+    }
+
+    #[test]
+    fn live_lines_are_never_wrapped_and_lines_above_are() {
+        let frame = Screen::default().frame("above\n", lines(&["live"]), SIZE);
+        let at = |text: &str| frame.find(text).unwrap_or(usize::MAX);
+        let order = ["above", NO_WRAP, "live", WRAP].map(at);
+        assert!(order.is_sorted() && order[3] < frame.len(), "{order:?}");
+    }
+
+    #[test]
+    fn erasing_leaves_the_cursor_where_the_lines_began() {
+        let (mut screen, mut terminal) = (Screen::default(), terminal());
+        terminal.process(b"before\r\n");
+        terminal.process(screen.frame("", lines(&["live", "lines"]), SIZE).as_bytes());
+        terminal.process(screen.erase(SIZE).as_bytes());
+        terminal.process(b"after");
+        assert_eq!(terminal.screen().contents(), "before\nafter");
+        assert_eq!(screen.erase(SIZE), "");
+    }
+
+    #[test]
+    fn the_way_up_counts_the_rows_of_lines_that_a_narrower_terminal_has_wrapped() {
+        let mut screen = Screen::default();
+        screen.frame("", lines(&[&format!("\x1b[32m{}\x1b[0m", "x".repeat(59)), "y"]), SIZE);
+        let narrow = Size { columns: 20, rows: 12 };
+        assert!(screen.frame("", lines(&["z"]), narrow).contains("\x1b[4A"));
+    }
+}

@@ -216,10 +216,162 @@ pub(super) fn signal_words(signal: i32) -> String {
 }
 
 /// A word as a POSIX shell takes it.
-pub(super) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
         return word.into();
     }
     format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{complete, job, partial};
+    use super::*;
+    use vfetch::retry::{Cause, Failure};
+
+    #[test]
+    fn numbers_read_as_people_write_them() {
+        let bytes = [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (1_048_524, "1023.9 KiB"),
+            (1_048_570, "1.0 MiB"),
+            (138_936_320, "132.5 MiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (count, want) in bytes {
+            assert_eq!(Bytes(count).to_string(), want);
+        }
+        let times = [(0, "0s"), (59, "59s"), (80, "1m 20s"), (7_500, "2h 05m"), (200_000, "2d 07h")];
+        for (seconds, want) in times {
+            assert_eq!(Time(Duration::from_secs(seconds)).to_string(), want);
+        }
+        for (count, want) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(Count(count).to_string(), want);
+        }
+        assert_eq!((counted(1, "job"), counted(2, "job")), ("1 job".into(), "2 jobs".into()));
+        assert_eq!(
+            format!("{:>8}|{:4}|{:>6}", Bytes(5), Time(Duration::ZERO), Count(1)),
+            "     5 B|0s  |     1"
+        );
+    }
+
+    #[test]
+    fn failures_and_warnings_have_a_line_and_more_is_told_when_asked_for() {
+        let job = job("realtime/98");
+        let file = FileRef { job: &job, output: 1 };
+        let failure = Failure::new(Cause::JobFailed, "\u{1b}]0;x\u{7}");
+        let (whole, half) = (complete(&job, &[b"GIF89a"]), partial(&job, Cause::Absent, "status 404"));
+        let (eta, wait) = (Some(Duration::from_secs(45)), Duration::from_secs(5));
+        let table: [(Event<'_>, Option<&str>, Option<&str>); 15] = [
+            (Event::RefRefused { place: "a:1", why: "no\nid" }, Some("a:1: no\\nid"), Some("a:1: no\\nid")),
+            (Event::JobStarted { job: &job }, None, None),
+            (
+                Event::JobWaiting { job: &job, why: "queued", eta, wait },
+                None,
+                Some("realtime/98: queued, ready in about 45s; asked again in 5s"),
+            ),
+            (
+                Event::JobReady { job: &job, outputs: 2, to_fetch: 1 },
+                None,
+                Some("realtime/98: ready, 1 of 2 outputs to fetch"),
+            ),
+            (Event::Warning { job: None, text: "odd" }, Some("odd"), Some("odd")),
+            (
+                Event::Warning { job: Some(&job), text: "odd" },
+                Some("realtime/98: odd"),
+                Some("realtime/98: odd"),
+            ),
+            (Event::FileStarted { file, rung: Rung::Output, source: "" }, None, None),
+            (
+                Event::FileEnded { file, end: FileEnd::Left { failure: &failure } },
+                None,
+                Some("realtime/98-1: left a source: the job failed at the service: \\u{1b}]0;x\\u{7}"),
+            ),
+            (
+                Event::FileEnded { file, end: FileEnd::Proven { bytes: 2_048 } },
+                None,
+                Some("realtime/98-1: 2.0 KiB"),
+            ),
+            (Event::JobEnded { job: &job, end: JobEnd::Kept(&whole) }, None, None),
+            (
+                Event::JobEnded { job: &job, end: JobEnd::Archived(&whole) },
+                None,
+                Some("realtime/98: archived, 1 file"),
+            ),
+            (
+                Event::JobEnded { job: &job, end: JobEnd::Incomplete(&half) },
+                Some(
+                    "realtime/98: partial: 1 of 2 outputs missing; output 1: the file is not there (status 404)",
+                ),
+                Some(
+                    "realtime/98: partial: 1 of 2 outputs missing; output 1: the file is not there (status 404)",
+                ),
+            ),
+            (
+                Event::JobEnded { job: &job, end: JobEnd::Pending },
+                Some("realtime/98: still processing when the wait was over"),
+                Some("realtime/98: still processing when the wait was over"),
+            ),
+            (
+                Event::JobEnded { job: &job, end: JobEnd::Failed(&failure) },
+                Some("realtime/98: the job failed at the service: \\u{1b}]0;x\\u{7}"),
+                Some("realtime/98: the job failed at the service: \\u{1b}]0;x\\u{7}"),
+            ),
+            (Event::JobEnded { job: &job, end: JobEnd::Cancelled }, None, None),
+        ];
+        for (event, usual, more) in &table {
+            assert_eq!(line(event, 0).as_deref(), *usual, "{event:?}");
+            assert_eq!(line(event, 1).as_deref(), *more, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_tells_counts_first_and_failures_with_the_way_to_try_them_again() {
+        let mut summary = Summary::default();
+        let absent = |id: u32| partial(&job(&id.to_string()), Cause::Absent, "status 404");
+        for id in 1..=12 {
+            summary
+                .note(&Event::JobEnded { job: &job(&id.to_string()), end: JobEnd::Incomplete(&absent(id)) });
+        }
+        let failure = Failure::new(Cause::JobFailed, "prompt\u{7} refused");
+        summary.note(&Event::JobEnded { job: &job("realtime/98"), end: JobEnd::Failed(&failure) });
+        summary.note(&Event::RefRefused { place: "ids.txt:3", why: "\"?\" is not a job id" });
+        summary.files = 12;
+        summary.file_bytes = 138_936_320;
+        summary.received_bytes = summary.file_bytes + 2_048;
+
+        let want =
+            "13 jobs: 12 partial, 1 failed; 12 files, 132.5 MiB (and 2.0 KiB that no file kept) in 12s";
+        assert_eq!(counts(&summary, Duration::from_secs(12)), want);
+        let want = "\
+1 line: names no job
+    ids.txt:3
+    seen: \"?\" is not a job id
+12 jobs: the file is not there
+    1 2 3 4 5 6 7 8 9 10 and 2 more
+    seen: status 404
+    again: vfetch get -o out -i failed.txt
+1 job: the job failed at the service
+    realtime/98
+    seen: prompt\\u{7} refused
+    again: vfetch get -o out realtime/98
+";
+        assert_eq!(failures(&summary, "vfetch get -o out", Some("failed.txt")), want);
+        let without_list = failures(&summary, "vfetch get -o out", None);
+        assert!(without_list.contains("again: the same command; it passes over what is here\n"));
+        assert_eq!(failures(&Summary::default(), "", None), "");
+        assert_eq!(counts(&Summary::default(), Duration::ZERO), "0 jobs; 0 files, 0 B in 0s");
+    }
+
+    #[test]
+    fn words_are_quoted_as_a_shell_needs_it() {
+        for (word, want) in
+            [("./out", "./out"), ("a b", "'a b'"), ("it's", "'it'\\''s'"), ("", "''"), ("$x", "'$x'")]
+        {
+            assert_eq!(quoted(word), want);
+        }
+    }
 }
