@@ -15,7 +15,7 @@ use super::{Error, Session};
 use crate::event::{Event, FileRef};
 use crate::job::without_secrets;
 use crate::manifest::Digest;
-use crate::media::{Completeness, MediaKind, NotMedia, Sniff, Walker};
+use crate::media::{self, Completeness, MediaKind, NotMedia, Sniff, Walker};
 use crate::net::Media;
 use crate::plan::{self, Body, Part, Resume};
 use crate::retry::{Cause, Failure};
@@ -76,6 +76,8 @@ struct Open {
     source: String,
     etag: Option<String>,
     total: Option<u64>,
+    /// The document that the answer's type announces.
+    announced: Option<NotMedia>,
     checkpoint_bytes: u64,
 }
 
@@ -118,7 +120,7 @@ impl<'a> Draft<'a> {
         if let Err(stopped) = received {
             return Err(self.settle(stopped, progress));
         }
-        let (etag, last_modified) = (media.etag(), media.last_modified());
+        let (etag, last_modified) = (self.harmless(media.etag()), self.harmless(media.last_modified()));
         let (proven, kind) = self.prove(media.is_delimited(), progress).await?;
         Ok(Fetched { proven, kind, etag, last_modified })
     }
@@ -170,7 +172,9 @@ impl<'a> Draft<'a> {
         let Ok(read) = read.await else { return Err(Stopped::Cancelled) };
         if let Some((partial, hasher, walker)) = read? {
             let Part { source, etag, total, bytes } = part;
-            self.open = Some(Open { partial, hasher, walker, source, etag, total, checkpoint_bytes: bytes });
+            let (announced, checkpoint_bytes) = (None, bytes);
+            self.open =
+                Some(Open { partial, hasher, walker, source, etag, total, announced, checkpoint_bytes });
         }
         Ok(())
     }
@@ -186,7 +190,7 @@ impl<'a> Draft<'a> {
                 Some(total)
             }
             Body::Whole { total } => {
-                self.begin(source, media.etag(), total)?;
+                self.begin(source, self.harmless(media.etag()), total)?;
                 total
             }
             Body::Refuse(why) => {
@@ -196,6 +200,9 @@ impl<'a> Draft<'a> {
                 );
             }
         };
+        if let Some(open) = &mut self.open {
+            open.announced = media.content_type().and_then(media::announced);
+        }
         match total {
             Some(0) => Err(Failure::new(Cause::Empty, "Content-Length 0").into()),
             Some(total) if total > self.session.options.max_file_bytes => {
@@ -214,8 +221,14 @@ impl<'a> Draft<'a> {
             None => self.session.staging.begin(self.file.job, self.file.output)?,
         };
         let (hasher, walker) = (Sha256::new(), Walker::new());
-        self.open = Some(Open { partial, hasher, walker, source, etag, total, checkpoint_bytes: 0 });
+        let (announced, checkpoint_bytes) = (None, 0);
+        self.open = Some(Open { partial, hasher, walker, source, etag, total, announced, checkpoint_bytes });
         Ok(())
+    }
+
+    /// What a host says goes into records as it is, unless it says the key: where it stands beside the API it knows it.
+    fn harmless(&self, header: Option<String>) -> Option<String> {
+        header.filter(|text| !self.session.api.key_is_in(text))
     }
 
     fn forget(&mut self) {
@@ -254,7 +267,8 @@ impl<'a> Draft<'a> {
         let Some(open) = &mut self.open else { return Ok(()) };
         let had_head = open.walker.sniff().is_some();
         open.walker.feed(bytes);
-        if let (false, Some(Sniff::NotMedia(document))) = (had_head, open.walker.sniff()) {
+        let sniffed = open.walker.sniff().filter(|_| !had_head);
+        if let Some(document) = sniffed.and_then(|sniff| media::in_place_of_media(sniff, open.announced)) {
             return Err(not_media(document).into());
         }
         open.hasher.update(bytes);
@@ -274,19 +288,20 @@ impl<'a> Draft<'a> {
         let Some(open) = self.open.take() else { return Err(Stopped::Cancelled) };
         let bytes = open.partial.bytes();
         let verdict = open.walker.finish();
-        let refused = match (verdict.sniff, verdict.completeness) {
+        let document = media::in_place_of_media(verdict.sniff, open.announced);
+        let refused = match (document, verdict.completeness) {
             _ if bytes == 0 => Some(Failure::new(Cause::Empty, "")),
             _ if open.total.is_some_and(|total| total != bytes) => {
                 Some(Failure::new(Cause::Broken, format!("{bytes} of {} bytes", open.total.unwrap_or(0))))
             }
-            (Sniff::NotMedia(document), _) => Some(not_media(document)),
+            (Some(document), _) => Some(not_media(document)),
             (_, Completeness::Cut(what)) => {
                 Some(Failure::new(Cause::Incomplete, format!("{what} is missing")))
             }
             (_, Completeness::Untold) if !delimited => {
                 Some(Failure::new(Cause::Incomplete, "nothing tells whether this is all of it"))
             }
-            (Sniff::Kind(_) | Sniff::Unknown, Completeness::Whole | Completeness::Untold) => None,
+            (None, Completeness::Whole | Completeness::Untold) => None,
         };
         if let Some(failure) = refused {
             drop(open.partial);

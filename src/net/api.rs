@@ -60,6 +60,12 @@ impl Api {
         reply
     }
 
+    /// Whether a text holds the key, in whatever form.
+    #[must_use]
+    pub fn key_is_in(&self, text: &str) -> bool {
+        matches!(self.redactor.text(text), std::borrow::Cow::Owned(_))
+    }
+
     async fn exchange(&self, url: &str, body: String, now_unix_s: u64) -> Result<Reply, Failure> {
         let request =
             self.client.post(url).header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
