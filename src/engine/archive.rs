@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::fetch::{self, Ended, Glance};
 use super::{Error, Scope, Session};
@@ -69,8 +69,8 @@ where
                 more = false;
                 refs.close();
             }
-            Some(ended) = run.jobs.join_next() => run.note(ended.ok()),
-            Some(looked) = batches.join_next() => run.begin(looked.unwrap_or_default()),
+            Some(ended) = run.jobs.join_next() => run.note(of_task(ended)),
+            Some(looked) = batches.join_next() => run.begin(of_task(looked)),
             count = refs.recv_many(&mut batch, BATCH), if more && room => {
                 more = count > 0;
                 let (session, under_way) = (Arc::clone(session), under_way.clone());
@@ -118,7 +118,7 @@ impl Drop for Turn {
 
 struct Run<'a> {
     session: &'a Arc<Session>,
-    jobs: JoinSet<(JobRef, Ended)>,
+    jobs: JoinSet<Ended>,
     refusals: u32,
     stopped: Option<Stop>,
 }
@@ -138,13 +138,12 @@ impl Run<'_> {
                 let ended = fetch::fetch(&session, &asked, found, present).await;
                 ended.report(&session, &asked.job);
                 drop(turn);
-                (asked.job, ended)
+                ended
             });
         }
     }
 
-    fn note(&mut self, ended: Option<(JobRef, Ended)>) {
-        let Some((_, ended)) = ended else { return };
+    fn note(&mut self, ended: Ended) {
         match ended {
             Ended::Failed(failure) if failure.class() == Class::Auth => self.note_refusal(failure),
             Ended::Local(error) if error.scope == Scope::Run => self.stop(Stop::Local(error)),
@@ -169,6 +168,11 @@ impl Run<'_> {
         self.session.stop.cancel();
         self.stopped.get_or_insert(why);
     }
+}
+
+/// What a task brought. No task is aborted while it is waited for, and a panic must not pass for a job that is done.
+fn of_task<T>(ended: Result<T, JoinError>) -> T {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 fn look_at(
