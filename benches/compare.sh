@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# vfetch beside curl, aria2, wget2, rclone and "lim" (plain threads; benches/lim.rs), in alternating runs on one machine.
+#
+#   benches/compare.sh [-c "b c d a"] [-n ROUNDS] [-d DIR] [-o TABLE]
+#
+# Builds the corpora under DIR (default: a folder in /dev/shm), serves them and the API's answers with nginx on
+# loopback, runs every program ROUNDS times in turn (release build, 16 at once, one job a file), checks every digest,
+# and prints medians and ratios. Needs nginx, openssl, curl and GNU time; programs that are not installed are left out.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+corpora="b c d a" rounds=3 dir=/dev/shm/vfetch-compare table=/dev/stdout
+while getopts "c:n:d:o:" option; do
+  case $option in
+    c) corpora=$OPTARG ;;
+    n) rounds=$OPTARG ;;
+    d) dir=$OPTARG ;;
+    o) table=$OPTARG ;;
+    *) exit 2 ;;
+  esac
+done
+
+# name, files, bytes each
+corpus() {
+  case $1 in
+    a) echo "1 2147483648" ;;
+    b) echo "64 33554432" ;;
+    c) echo "5000 204800" ;;
+    d) echo "20000 4096" ;;
+    *) echo "unknown corpus $1" >&2; exit 2 ;;
+  esac
+}
+
+port=18080
+api="http://127.0.0.1:$port"
+export MODELSLAB_API_KEY=bench MODELSLAB_BASE_URL=$api
+cargo build --release --quiet --bin vfetch
+lim=$(cargo build --release --quiet --bench lim --message-format=json | sed -n 's/.*"executable":"\([^"]*lim-[^"]*\)".*/\1/p' | tail -1)
+vfetch=$PWD/target/release/vfetch
+mkdir -p "$dir/site/api/v1/enterprise/video/fetch"
+
+# Random bytes of no known kind: nothing in them helps or hinders anybody.
+build() {
+  local name=$1 files=$2 bytes=$3
+  [ -f "$dir/$name.sums" ] && return 0
+  mkdir -p "$dir/site/$name"
+  : >"$dir/$name.ids"; : >"$dir/$name.urls"; : >"$dir/$name.curl"
+  if [ "$files" -le 64 ]; then
+    for ((i = 0; i < files; i++)); do
+      openssl enc -aes-128-ctr -pass "pass:$name$i" -nosalt -in /dev/zero 2>/dev/null | head -c "$bytes" >"$dir/site/$name/$i.bin" || true
+    done
+  else
+    openssl enc -aes-128-ctr -pass "pass:$name" -nosalt -in /dev/zero 2>/dev/null | head -c $((files * bytes)) |
+      (cd "$dir/site/$name" && split -b "$bytes" -a 5 --numeric-suffixes=0 - "" && for f in [0-9]*; do mv "$f" "$((10#$f)).bin"; done) || true
+  fi
+  for ((i = 0; i < files; i++)); do
+    echo "$name$i"; done >"$dir/$name.ids"
+  for ((i = 0; i < files; i++)); do
+    printf '{"status":"success","output":["%s/%s/%s.bin"]}' "$api" "$name" "$i" >"$dir/site/api/v1/enterprise/video/fetch/$name$i"
+    echo "$api/$name/$i.bin"; done >"$dir/$name.urls"
+  awk -F/ '{print "url = \"" $0 "\"\noutput = \"" $NF "\""}' "$dir/$name.urls" >"$dir/$name.curl"
+  (cd "$dir/site/$name" && find . -name '*.bin' -print0 | xargs -0 -n 200 -P 2 openssl dgst -sha256 -r | cut -c1-64 | sort) >"$dir/$name.sums"
+}
+
+serve() {
+  cat >"$dir/nginx.conf" <<EOF
+worker_processes 2; daemon on; pid $dir/nginx.pid; error_log $dir/error.log;
+events { worker_connections 2048; }
+http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; client_body_temp_path $dir/tmp;
+  server { listen 127.0.0.1:$port backlog=2048; root $dir/site; error_page 405 =200 \$uri; } }
+EOF
+  nginx -c "$dir/nginx.conf" -e "$dir/error.log"
+  trap 'kill "$(cat "$dir/nginx.pid")" 2>/dev/null || true' EXIT
+}
+
+# Each program leaves its files in $out and, where it hashes, its digests in $out.digests.
+run_lim() { "$lim" 16 "$dir/$1.urls" "$out" >"$out.digests"; }
+run_vfetch() { "$vfetch" get -q -j 16 -x 16 -i "$dir/$1.ids" -o "$out" >"$out.digests"; }
+run_vfetch_nosync() { "$vfetch" get -q --no-sync -j 16 -x 16 -i "$dir/$1.ids" -o "$out" >"$out.digests"; }
+run_vfetch_default() { "$vfetch" get -q -i "$dir/$1.ids" -o "$out" >"$out.digests"; }
+run_curl() { (cd "$out" && curl -sS --parallel --parallel-immediate --parallel-max 16 -K "$dir/$1.curl"); }
+hash_with() { (cd "$out" && find . -type f -print0 | xargs -0 -n 64 -P 2 "$@" | sed 's/ .*//' >"$out.digests"); }
+run_curl_openssl() { run_curl "$1"; hash_with openssl dgst -sha256 -r; }
+run_curl_sha256sum() { run_curl "$1"; hash_with sha256sum; }
+run_aria2() { aria2c -q -j16 -x1 -s1 --file-allocation=none -d "$out" -i "$dir/$1.urls"; }
+run_wget2() { wget2 -q --max-threads=16 -P "$out" -i "$dir/$1.urls"; }
+run_rclone() { rclone copy -q --transfers 16 --checkers 16 --multi-thread-streams 0 ":http:" "$out" --http-url "$api/$1" --files-from-raw <(awk -F/ '{print $NF}' "$dir/$1.urls"); }
+
+have() {
+  case $1 in
+    curl*) command -v curl >/dev/null ;;
+    aria2) command -v aria2c >/dev/null ;;
+    wget2 | rclone) command -v "$1" >/dev/null ;;
+    *) true ;;
+  esac
+}
+
+check() {
+  if [ -s "$out.digests" ]; then
+    cut -c1-64 "$out.digests" | sort | cmp -s - "$dir/$1.sums" || { echo "$2 brought wrong bytes of corpus $1" >&2; exit 1; }
+  else
+    local count; count=$(find "$out" -type f | wc -l)
+    [ "$count" = "$(wc -l <"$dir/$1.sums")" ] || { echo "$2 brought $count files of corpus $1" >&2; exit 1; }
+  fi
+}
+
+median() { sort -n | awk '{v[NR] = $1} END {print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
+
+measure() {
+  local name=$1 programs="vfetch lim vfetch_nosync vfetch_default curl_openssl curl_sha256sum curl aria2 wget2 rclone" round program
+  for ((round = 0; round < rounds; round++)); do
+    for program in ${programs}; do
+      have "$program" || continue
+      out="$dir/out"; rm -rf "$out" "$out.digests"; mkdir -p "$out"
+      sync
+      export -f run_curl hash_with "run_$program"; export out dir lim vfetch api
+      /usr/bin/time -f '%e %U %S %M' -o "$dir/time" bash -c "set -e; run_$program $name"
+      check "$name" "$program"
+      cat "$dir/time" >>"$dir/$name.$program.times"
+      rm -rf "$out"
+    done
+  done
+  for program in ${programs}; do
+    [ -f "$dir/$name.$program.times" ] || continue
+    local wall cpu rss base
+    wall=$(awk '{print $1}' "$dir/$name.$program.times" | median)
+    cpu=$(awk '{print $2 + $3}' "$dir/$name.$program.times" | median)
+    rss=$(awk '{print $4 / 1024}' "$dir/$name.$program.times" | median)
+    base=$(awk '{print $1}' "$dir/$name.vfetch.times" | median)
+    awk -v n="$name" -v p="$program" -v w="$wall" -v c="$cpu" -v r="$rss" -v b="$base" \
+      'BEGIN {printf "| %s | %s | %.2f | %.2f | %.0f | %.2f |\n", n, p, w, c, r, b / w}'
+  done
+}
+
+for name in $corpora; do
+  read -r files bytes <<<"$(corpus "$name")"
+  build "$name" "$files" "$bytes"
+  rm -f "$dir/$name."*.times
+done
+serve
+{
+  echo "| corpus | program | wall s | CPU s | RSS MiB | vfetch / this |"
+  echo "| --- | --- | --- | --- | --- | --- |"
+  for name in $corpora; do measure "$name"; done
+} | tee "$table"
