@@ -9,4 +9,5 @@ pub mod net;
 pub mod plan;
 pub mod reply;
 pub mod retry;
+pub mod serve;
 pub mod store;
