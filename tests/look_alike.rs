@@ -16,7 +16,7 @@ use vfetch::event::{Event, Reporter, Summary};
 use vfetch::job::Defaults;
 use vfetch::net::{Api, ApiKey, ClientOptions, Http};
 use vfetch::serve::sample;
-use vfetch::serve::scenario::{Expected, FIRST_PLAIN_ID, SCENARIOS};
+use vfetch::serve::scenario::{Expected, FIRST_PLAIN_ID, SCENARIOS, Scenario};
 use vfetch::serve::{LookAlike, Settings};
 use vfetch::store::{Found, Store};
 
@@ -66,7 +66,7 @@ async fn run(look_alike: &LookAlike, store: &Store, refs: &[String]) -> Summary 
         connect_within: Duration::from_secs(10),
         idle: Duration::from_secs(30),
     };
-    let api = Api::new(ApiKey::new(KEY.into()), &clients).unwrap();
+    let api = Api::new(ApiKey::new(KEY.into()).unwrap(), &clients).unwrap();
     let http = Http::new(&clients).unwrap();
     let watch = Arc::new(Watch::default());
     let session = Session::new(api, http, store.clone(), Options::default(), watch.clone()).unwrap();
@@ -81,14 +81,14 @@ async fn every_job_ends_as_its_scenario_says() {
     let look_alike = started().await;
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create(folder.path(), false).unwrap();
-    let refs: Vec<String> = SCENARIOS.iter().map(|scenario| scenario.reference()).collect();
+    let refs: Vec<String> = SCENARIOS.iter().map(Scenario::reference).collect();
     let first = run(&look_alike, &store, &refs).await;
 
     let defaults = Defaults::new(&look_alike.base_url(), None).unwrap();
     let mut wrong = Vec::new();
     for scenario in SCENARIOS {
         let job = defaults.parse(&scenario.reference()).unwrap().job;
-        let record = match store.local().look(&job).unwrap() {
+        let record = match store.look(&job).unwrap() {
             Found::Record(record, _) => Some(*record),
             Found::Nothing | Found::Damaged { .. } => None,
         };

@@ -1,8 +1,10 @@
 //! `vfetch get`: waits for jobs and brings their files home.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::{Args as _, FromArgMatches as _};
 use vfetch::engine::archive;
 use vfetch::engine::{Options, Session};
 use vfetch::store::Store;
@@ -76,6 +78,16 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
 }
 
 impl GetArgs {
+    /// The arguments that these words are, as if they had been typed where no environment sets anything.
+    pub(crate) fn of(words: &[OsString]) -> Result<Self, CliError> {
+        let command = clap::Command::new("get").no_binary_name(true);
+        let command = Self::augment_args(command).mut_args(|arg| arg.env(None::<&'static str>));
+        let parsed = command.try_get_matches_from(words);
+        parsed
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|error| CliError::usage(error.to_string()))
+    }
+
     fn options(&self) -> Options {
         Options { check: self.check, force: self.force, skip_gone: self.skip_gone, ..self.transfer.options() }
     }

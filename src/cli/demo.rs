@@ -1,0 +1,277 @@
+//! `vfetch demo`: the whole of `get` against a look-alike of the API on this machine, in some fifteen seconds.
+//!
+//! 1. The look-alike starts on loopback.
+//! 2. `get` runs as if it had been typed, with the environment left out, so that no setting and no key of the user's
+//!    gets into it.
+//! 3. What it left on disk is shown and compared with what each scenario says.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use vfetch::job::Defaults;
+use vfetch::layout::MANIFEST_NAME;
+use vfetch::manifest::{Manifest, MissingRecord, Reason};
+use vfetch::serve::scenario::{SCENARIOS, Scenario};
+use vfetch::serve::{LookAlike, Seen, Settings};
+use vfetch::store::{Found, Open, Store, StoreError};
+use vfetch::text::Untrusted;
+
+use super::error::CliError;
+use super::get::{self, GetArgs};
+
+/// Shown under the command's help.
+const EXAMPLES: &str = "\
+Examples:
+  vfetch demo               into a new folder among the temporary ones, which is kept for a look
+  vfetch demo -o ./demo     into this folder";
+
+/// See the whole of vfetch at work, without an account and without the network.
+///
+/// A look-alike of the API and of its media hosts runs on this machine, with jobs that take every turn that real ones
+/// do. The same get as on the command line brings them home; then the demo shows what is on the disk, one of the
+/// records, and what each job showed. It takes some fifteen seconds, most of them a wait that get owes a file before it
+/// calls it gone. Exit code 0: each job ended as it should.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct DemoArgs {
+    /// Where the jobs go: a folder that is new or empty [default: a new one among the temporary folders]
+    #[arg(short, long, value_name = "DIR", env = "VFETCH_DEMO_OUTPUT")]
+    output: Option<PathBuf>,
+}
+
+/// Files come at this pace, so that there is something to see.
+const PACE: u64 = 48 * 1024;
+/// The record that is shown: it has a rung that was left.
+const SHOWN_RECORD: &str = "202";
+/// The key of no account; the look-alike takes any.
+const KEY: &str = "a-key-of-no-account";
+
+/// Runs the command; its exit code.
+pub(crate) async fn run(args: DemoArgs) -> Result<u8, CliError> {
+    let (folder, temporary) = match args.output {
+        Some(folder) => (own_folder(folder)?, false),
+        None => (temporary_folder()?, true),
+    };
+    let settings = Settings { bytes_per_second: Some(PACE), ..Settings::default() };
+    let look_alike = LookAlike::start_with((Ipv4Addr::LOCALHOST, 0).into(), settings)
+        .await
+        .map_err(|error| CliError::local(format!("listening on loopback: {error}")))?;
+    let base_url = look_alike.base_url();
+    say(&introduction(&base_url, &folder));
+    let code = get::run(GetArgs::of(&words(&base_url, &folder))?).await?;
+    if code >= 128 {
+        return Ok(code);
+    }
+    let archive = Archive::open(&folder, &base_url)?;
+    let endings = archive.endings()?;
+    say(&archive.tree()?);
+    say(&archive.record(SHOWN_RECORD)?);
+    say(&what_each_showed(&endings));
+    say(&conclusion(&endings, &look_alike.seen(), &folder, temporary));
+    Ok(u8::from(endings.iter().any(|ending| ending.wrong.is_some())))
+}
+
+/// A folder that nothing else is in: the look-alike has another address each time, and so are its jobs others.
+fn own_folder(folder: PathBuf) -> Result<PathBuf, CliError> {
+    let is_used = std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some());
+    if is_used {
+        let error = CliError::usage(format!("{} is not empty", folder.display()));
+        return Err(error.hint("the demo wants a folder of its own, a new one or an empty one"));
+    }
+    Ok(folder)
+}
+
+fn temporary_folder() -> Result<PathBuf, CliError> {
+    let folder = std::env::temp_dir().join(format!("vfetch-demo-{:08x}", fastrand::u32(..)));
+    // Nobody else's folder, and nobody else's to write in.
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+    made.map_err(|error| CliError::local(format!("making {}: {error}", folder.display())))?;
+    Ok(folder)
+}
+
+/// The arguments of `get`.
+fn words(base_url: &str, folder: &Path) -> Vec<std::ffi::OsString> {
+    let mut words: Vec<std::ffi::OsString> = SCENARIOS.iter().map(|job| job.reference().into()).collect();
+    words.extend(["--base-url", base_url, "--key-command"].map(Into::into));
+    words.extend([format!("echo {KEY}").into(), "-o".into(), folder.into()]);
+    words
+}
+
+fn introduction(base_url: &str, folder: &Path) -> String {
+    let jobs: Vec<String> = SCENARIOS.iter().map(Scenario::reference).collect();
+    format!(
+        "A look-alike of the API runs at {base_url}; nothing leaves this machine.
+It has {} jobs, each of which takes another turn. This is what runs now:
+
+  vfetch get {} --base-url {base_url} -o {}
+
+",
+        jobs.len(),
+        jobs.join(" "),
+        folder.display()
+    )
+}
+
+/// What `get` left on the disk.
+struct Archive {
+    store: Store,
+    defaults: Defaults,
+}
+
+/// How a job ended, and what is wrong with that.
+struct Ending {
+    scenario: &'static Scenario,
+    record: Option<Manifest>,
+    wrong: Option<String>,
+}
+
+impl Archive {
+    fn open(folder: &Path, base_url: &str) -> Result<Self, CliError> {
+        let store = Store::open(&folder.display().to_string(), Open::Existing, false)?;
+        let defaults = Defaults::new(base_url, None).map_err(|error| CliError::local(error.to_string()))?;
+        Ok(Self { store, defaults })
+    }
+
+    fn look(&self, reference: &str) -> Result<Option<Manifest>, CliError> {
+        let asked = self.defaults.parse(reference).map_err(|error| CliError::local(error.to_string()))?;
+        Ok(match self.store.look(&asked.job)? {
+            Found::Record(record, _) => Some(*record),
+            Found::Nothing | Found::Damaged { .. } => None,
+        })
+    }
+
+    fn endings(&self) -> Result<Vec<Ending>, CliError> {
+        let ending = |scenario: &'static Scenario| {
+            let record = self.look(&scenario.reference())?;
+            let wrong = scenario.disagreement(record.as_ref());
+            Ok(Ending { scenario, record, wrong })
+        };
+        SCENARIOS.iter().map(ending).collect()
+    }
+
+    /// The folders with what lies in them, one a line.
+    fn tree(&self) -> Result<String, CliError> {
+        let mut folders = self.store.folders()?.collect::<Result<Vec<String>, StoreError>>()?;
+        folders.sort();
+        let width = folders.iter().map(String::len).max().unwrap_or(0) + 1;
+        let mut text = String::from("\nOn the disk:\n");
+        for folder in folders {
+            let mut names: Vec<String> =
+                self.store.names(&folder)?.into_iter().map(|(name, _)| name).collect();
+            names.sort();
+            let _ = writeln!(text, "  {:width$}  {}", folder + "/", names.join("  "));
+        }
+        Ok(text)
+    }
+
+    /// One record as it stands on the disk, without what the service repeated of the request.
+    fn record(&self, reference: &str) -> Result<String, CliError> {
+        let mut shown = match self.look(reference)? {
+            Some(record) => serde_json::to_value(record).unwrap_or_default(),
+            None => serde_json::Value::Null,
+        };
+        for repeated in ["meta", "reply"] {
+            if let Some(field) = shown.get_mut(repeated) {
+                *field = "…".into();
+            }
+        }
+        Ok(format!("\n{reference}/{MANIFEST_NAME}:\n{shown:#}\n"))
+    }
+}
+
+fn what_each_showed(endings: &[Ending]) -> String {
+    let mut text = String::from("\nWhat each job showed:\n");
+    let width = endings.iter().map(|ending| ending.scenario.reference().len()).max().unwrap_or(0);
+    for Ending { scenario, record, wrong } in endings {
+        let mark = if wrong.is_some() { "WRONG" } else { "ok" };
+        let _ = writeln!(text, "  {mark:5}  {:width$}  {}", scenario.reference(), scenario.title);
+        let _ = writeln!(text, "         {:width$}  {}", "", scenario.shows);
+        let outcome = wrong.as_ref().map_or_else(|| outcome(record.as_ref()), Clone::clone);
+        let _ = writeln!(text, "         {:width$}  -> {outcome}", "");
+    }
+    text
+}
+
+/// How a job ended, in a line: where its files came from, and why other sources did not serve.
+fn outcome(record: Option<&Manifest>) -> String {
+    let Some(record) = record else { return "no record".into() };
+    let mut text = record.state.word().to_owned();
+    if let Some(first) = record.files.first() {
+        let files = record.files.len();
+        let requests: u32 = record.files.iter().map(|file| file.attempts).sum();
+        let _ = write!(text, ": {} from {}", count(files, "file"), first.rung);
+        if requests as usize > files {
+            let _ = write!(text, ", {requests} requests");
+        }
+    }
+    let left = record.files.iter().flat_map(|file| &file.left);
+    let missing = record.missing.iter().flat_map(|missing: &MissingRecord| &missing.reasons);
+    for reason in left.chain(missing).chain(&record.error) {
+        let _ = write!(text, "; {}", why(reason));
+    }
+    text
+}
+
+fn why(reason: &Reason) -> String {
+    let rung = reason.rung.map_or_else(String::new, |rung| format!("{rung}: "));
+    let detail = if reason.detail.is_empty() { String::new() } else { format!(" ({})", reason.detail) };
+    format!("{rung}{}{}", reason.cause, Untrusted(&detail))
+}
+
+fn conclusion(endings: &[Ending], seen: &Seen, folder: &Path, temporary: bool) -> String {
+    let mut text = format!(
+        "\nThe look-alike had {} with the key and {}, {} of them for the rest of a file; {}.\n",
+        count_u64(seen.api_calls, "call"),
+        count_u64(seen.media_requests, "request for media"),
+        seen.continued,
+        match seen.leaked_keys {
+            0 => "no media host saw the key".to_owned(),
+            leaked => format!("MEDIA HOSTS SAW THE KEY {leaked} TIMES"),
+        }
+    );
+    let wrong: Vec<String> = endings
+        .iter()
+        .filter(|ending| ending.wrong.is_some())
+        .map(|ending| ending.scenario.reference())
+        .collect();
+    if wrong.is_empty() {
+        let _ = writeln!(text, "All {} jobs ended as they should.", endings.len());
+    } else {
+        let _ = writeln!(
+            text,
+            "{} of {} jobs did not end as they should: {}",
+            wrong.len(),
+            endings.len(),
+            wrong.join(" ")
+        );
+    }
+    let folder = folder.display();
+    if temporary {
+        let _ = writeln!(
+            text,
+            "The files are in {folder} for a look; nothing else needs that folder: rm -r {folder}"
+        );
+    } else {
+        let _ = writeln!(text, "The files are in {folder}.");
+    }
+    text.push_str("For trials of your own: vfetch mock\n");
+    text
+}
+
+fn count(number: usize, noun: &str) -> String {
+    count_u64(number as u64, noun)
+}
+
+fn count_u64(number: u64, noun: &str) -> String {
+    let (first, rest) = noun.split_once(' ').map_or((noun, String::new()), |(a, b)| (a, format!(" {b}")));
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {first}s{rest}") }
+}
+
+/// Writes to stdout; where nobody reads it there is nobody to tell.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
