@@ -5,6 +5,7 @@
 //!    gets into it.
 //! 3. What it left on disk is shown and compared with what each scenario says.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -13,10 +14,10 @@ use std::path::{Path, PathBuf};
 
 use vfetch::job::Defaults;
 use vfetch::layout::MANIFEST_NAME;
-use vfetch::manifest::{Manifest, MissingRecord, Reason};
+use vfetch::manifest::{Manifest, Rung};
 use vfetch::serve::scenario::{SCENARIOS, Scenario};
 use vfetch::serve::{LookAlike, Seen, Settings};
-use vfetch::store::{Found, Open, Store, StoreError};
+use vfetch::store::{Found, Store, StoreError};
 use vfetch::text::Untrusted;
 
 use super::error::CliError;
@@ -46,6 +47,8 @@ pub(crate) struct DemoArgs {
 const PACE: u64 = 48 * 1024;
 /// The record that is shown: it has a rung that was left.
 const SHOWN_RECORD: &str = "202";
+/// Exit codes from here on name the signal that ended `get`.
+const SIGNALLED: u8 = 128;
 /// The key of no account; the look-alike takes any.
 const KEY: &str = "a-key-of-no-account";
 
@@ -62,7 +65,8 @@ pub(crate) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     let base_url = look_alike.base_url();
     say(&introduction(&base_url, &folder));
     let code = get::run(GetArgs::of(&words(&base_url, &folder))?).await?;
-    if code >= 128 {
+    if code >= SIGNALLED {
+        say(&format!("What came until then is in {}.\n", folder.display()));
         return Ok(code);
     }
     let archive = Archive::open(&folder, &base_url)?;
@@ -70,8 +74,9 @@ pub(crate) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     say(&archive.tree()?);
     say(&archive.record(SHOWN_RECORD)?);
     say(&what_each_showed(&endings));
-    say(&conclusion(&endings, &look_alike.seen(), &folder, temporary));
-    Ok(u8::from(endings.iter().any(|ending| ending.wrong.is_some())))
+    let (words, good) = conclusion(&endings, &look_alike.seen(), &folder, temporary);
+    say(&words);
+    Ok(u8::from(!good))
 }
 
 /// A folder that nothing else is in: the look-alike has another address each time, and so are its jobs others.
@@ -93,26 +98,48 @@ fn temporary_folder() -> Result<PathBuf, CliError> {
 }
 
 /// The arguments of `get`.
-fn words(base_url: &str, folder: &Path) -> Vec<std::ffi::OsString> {
-    let mut words: Vec<std::ffi::OsString> = SCENARIOS.iter().map(|job| job.reference().into()).collect();
+fn words(base_url: &str, folder: &Path) -> Vec<OsString> {
+    let mut words: Vec<OsString> = SCENARIOS.iter().map(|job| job.reference().into()).collect();
     words.extend(["--base-url", base_url, "--key-command"].map(Into::into));
     words.extend([format!("echo {KEY}").into(), "-o".into(), folder.into()]);
     words
 }
 
 fn introduction(base_url: &str, folder: &Path) -> String {
-    let jobs: Vec<String> = SCENARIOS.iter().map(Scenario::reference).collect();
+    let mut words = vec!["vfetch get".to_owned()];
+    words.extend(SCENARIOS.iter().map(Scenario::reference));
+    words.extend([format!("--base-url {base_url}"), format!("-o {}", folder.display())]);
     format!(
         "A look-alike of the API runs at {base_url}; nothing leaves this machine.
-It has {} jobs, each of which takes another turn. This is what runs now:
+It has {} jobs, each of which takes another turn. This runs now, and takes some fifteen seconds:
 
-  vfetch get {} --base-url {base_url} -o {}
+  {}
 
 ",
-        jobs.len(),
-        jobs.join(" "),
-        folder.display()
+        SCENARIOS.len(),
+        folded(&words)
     )
+}
+
+/// Words as a command over several lines.
+fn folded(words: &[String]) -> String {
+    /// What fits on most terminals, the backslash included.
+    const COLUMNS: usize = 78;
+    let mut text = String::new();
+    let mut columns = 0;
+    for word in words {
+        let separator = match columns {
+            0 => "",
+            used if used + 1 + word.len() + 2 <= COLUMNS => " ",
+            _ => {
+                columns = 4;
+                " \\\n    "
+            }
+        };
+        let _ = write!(text, "{separator}{word}");
+        columns += word.len() + 1;
+    }
+    text
 }
 
 /// What `get` left on the disk.
@@ -130,7 +157,7 @@ struct Ending {
 
 impl Archive {
     fn open(folder: &Path, base_url: &str) -> Result<Self, CliError> {
-        let store = Store::open(&folder.display().to_string(), Open::Existing, false)?;
+        let store = Store::create(folder, true)?;
         let defaults = Defaults::new(base_url, None).map_err(|error| CliError::local(error.to_string()))?;
         Ok(Self { store, defaults })
     }
@@ -184,90 +211,72 @@ impl Archive {
 
 fn what_each_showed(endings: &[Ending]) -> String {
     let mut text = String::from("\nWhat each job showed:\n");
-    let width = endings.iter().map(|ending| ending.scenario.reference().len()).max().unwrap_or(0);
     for Ending { scenario, record, wrong } in endings {
-        let mark = if wrong.is_some() { "WRONG" } else { "ok" };
-        let _ = writeln!(text, "  {mark:5}  {:width$}  {}", scenario.reference(), scenario.title);
-        let _ = writeln!(text, "         {:width$}  {}", "", scenario.shows);
-        let outcome = wrong.as_ref().map_or_else(|| outcome(record.as_ref()), Clone::clone);
-        let _ = writeln!(text, "         {:width$}  -> {outcome}", "");
+        let (mark, end) = match wrong {
+            None => ("ok   ", record.as_ref().map_or_else(String::new, outcome)),
+            Some(wrong) => ("WRONG", wrong.clone()),
+        };
+        let _ = writeln!(text, "  {mark} {}, {}: {end}", scenario.reference(), scenario.title);
+        let _ = writeln!(text, "        {}", scenario.shows);
     }
     text
 }
 
-/// How a job ended, in a line: where its files came from, and why other sources did not serve.
-fn outcome(record: Option<&Manifest>) -> String {
-    let Some(record) = record else { return "no record".into() };
+/// How a job ended: where its files came from, and why other sources did not serve.
+fn outcome(record: &Manifest) -> String {
     let mut text = record.state.word().to_owned();
     if let Some(first) = record.files.first() {
-        let files = record.files.len();
+        let _ = write!(text, " from {}", first.rung);
         let requests: u32 = record.files.iter().map(|file| file.attempts).sum();
-        let _ = write!(text, ": {} from {}", count(files, "file"), first.rung);
-        if requests as usize > files {
-            let _ = write!(text, ", {requests} requests");
+        if requests as usize > record.files.len() {
+            let _ = write!(text, " in {requests} requests");
+        }
+        for reason in record.files.iter().flat_map(|file| &file.left) {
+            let rung = reason.rung.map_or("source", Rung::word);
+            let _ = write!(text, " ({rung}: {})", reason.cause);
         }
     }
-    let left = record.files.iter().flat_map(|file| &file.left);
-    let missing = record.missing.iter().flat_map(|missing: &MissingRecord| &missing.reasons);
-    for reason in left.chain(missing).chain(&record.error) {
-        let _ = write!(text, "; {}", why(reason));
+    if let Some(reason) = &record.error {
+        let _ = write!(text, " ({:.60})", Untrusted(&reason.detail));
+    }
+    if !record.missing.is_empty() {
+        let links: usize = record.missing.iter().map(|missing| missing.reasons.len()).sum();
+        let _ = write!(text, " ({links} links, and no file behind any of them)");
     }
     text
 }
 
-fn why(reason: &Reason) -> String {
-    let rung = reason.rung.map_or_else(String::new, |rung| format!("{rung}: "));
-    let detail = if reason.detail.is_empty() { String::new() } else { format!(" ({})", reason.detail) };
-    format!("{rung}{}{}", reason.cause, Untrusted(&detail))
-}
-
-fn conclusion(endings: &[Ending], seen: &Seen, folder: &Path, temporary: bool) -> String {
-    let mut text = format!(
-        "\nThe look-alike had {} with the key and {}, {} of them for the rest of a file; {}.\n",
-        count_u64(seen.api_calls, "call"),
-        count_u64(seen.media_requests, "request for media"),
-        seen.continued,
-        match seen.leaked_keys {
-            0 => "no media host saw the key".to_owned(),
-            leaked => format!("MEDIA HOSTS SAW THE KEY {leaked} TIMES"),
-        }
-    );
+/// What is wrong, and where the files are.
+fn conclusion(endings: &[Ending], seen: &Seen, folder: &Path, temporary: bool) -> (String, bool) {
     let wrong: Vec<String> = endings
         .iter()
         .filter(|ending| ending.wrong.is_some())
         .map(|ending| ending.scenario.reference())
         .collect();
-    if wrong.is_empty() {
-        let _ = writeln!(text, "All {} jobs ended as they should.", endings.len());
-    } else {
-        let _ = writeln!(
-            text,
-            "{} of {} jobs did not end as they should: {}",
-            wrong.len(),
-            endings.len(),
-            wrong.join(" ")
-        );
+    let mut text = format!(
+        "\nThe look-alike had {} calls of its API and {} requests for media, {} of them for the rest of a file.\n",
+        seen.api_calls, seen.media_requests, seen.continued
+    );
+    let _ = writeln!(
+        text,
+        "Of its media hosts, {} saw the key.",
+        if seen.leaked_keys == 0 { "none" } else { "SOME" }
+    );
+    if seen.future_links > 0 {
+        let _ = writeln!(text, "It had {} REQUESTS FOR FUTURE LINKS, which do not exist.", seen.future_links);
     }
+    let _ = match wrong.as_slice() {
+        [] => writeln!(text, "All {} jobs ended as they should.", endings.len()),
+        _ => writeln!(text, "These jobs did not end as they should: {}", wrong.join(" ")),
+    };
     let folder = folder.display();
-    if temporary {
-        let _ = writeln!(
-            text,
-            "The files are in {folder} for a look; nothing else needs that folder: rm -r {folder}"
-        );
+    let _ = if temporary {
+        writeln!(text, "\nThe files are in {folder}; remove them when you have seen them: rm -r {folder}")
     } else {
-        let _ = writeln!(text, "The files are in {folder}.");
-    }
+        writeln!(text, "\nThe files are in {folder}.")
+    };
     text.push_str("For trials of your own: vfetch mock\n");
-    text
-}
-
-fn count(number: usize, noun: &str) -> String {
-    count_u64(number as u64, noun)
-}
-
-fn count_u64(number: u64, noun: &str) -> String {
-    let (first, rest) = noun.split_once(' ').map_or((noun, String::new()), |(a, b)| (a, format!(" {b}")));
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {first}s{rest}") }
+    (text, wrong.is_empty() && seen.leaked_keys == 0 && seen.future_links == 0)
 }
 
 /// Writes to stdout; where nobody reads it there is nobody to tell.
