@@ -1,9 +1,11 @@
-//! The look-alike of the API: that it speaks HTTP as the real hosts do, and that each of its jobs ends as its scenario
-//! says when the engine works on it.
+//! The look-alike of the API: that it speaks HTTP as the real hosts do, that each of its jobs ends as its scenario says
+//! when the engine works on it, and that the demo and the mock show it.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -268,4 +270,112 @@ async fn a_dropped_look_alike_listens_no_more() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), closed).await.unwrap();
+}
+
+/// The program itself, with nothing of this environment but what a program needs.
+fn vfetch() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vfetch"));
+    command.env_clear();
+    command
+}
+
+#[test]
+fn the_demo_shows_every_job_and_takes_nothing_from_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = vfetch()
+        .args(["demo", "-o", "kept"])
+        .current_dir(folder.path())
+        .env("MODELSLAB_API_KEY", "the-key-of-a-real-account")
+        .env("MODELSLAB_BASE_URL", "http://127.0.0.1:9")
+        .env("VFETCH_KEY_FILE", "/nowhere")
+        .env("VFETCH_WAIT", "0")
+        .output()
+        .unwrap();
+    let out = String::from_utf8(shown.stdout).unwrap();
+    let err = String::from_utf8(shown.stderr).unwrap();
+    assert!(shown.status.success(), "{out}\n{err}");
+    for scenario in SCENARIOS {
+        assert!(out.contains(&format!("ok    {}, {}: ", scenario.reference(), scenario.title)), "{out}");
+    }
+    for said in [
+        "All 16 jobs ended as they should.",
+        "The key was seen by the API alone.",
+        "208, a link that has expired: complete from fresh_output in 3 requests",
+        "realtime.98/                   98-0.png  98-1.jpg  98-2.webp  98-3.gif  manifest.json",
+        "\"rung\": \"proxy\"",
+        "The files are in kept\n",
+    ] {
+        assert!(out.contains(said), "{said:?} is not in:\n{out}");
+    }
+    assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
+    assert!(!out.contains("real-account") && !err.contains("real-account"));
+
+    let again = vfetch().args(["demo", "-o", "kept"]).current_dir(folder.path()).output().unwrap();
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("kept is not empty"));
+}
+
+/// The mock, which ends with the test.
+struct Mock {
+    process: Child,
+    out: BufReader<std::process::ChildStdout>,
+    base_url: String,
+}
+
+impl Mock {
+    fn start(options: &[&str]) -> Self {
+        let mut command = vfetch();
+        command.args(["mock", "--listen", "127.0.0.1:0"]).args(options).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut out = BufReader::new(process.stdout.take().unwrap());
+        let mut first = String::new();
+        out.read_line(&mut first).unwrap();
+        let base_url = first.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+        Self { process, out, base_url }
+    }
+}
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_mock_serves_get_until_it_is_told_to_stop() {
+    let mut mock = Mock::start(&["--extra", "3"]);
+    let folder = tempfile::tempdir().unwrap();
+    let got = vfetch()
+        .args(["get", "147", "10001", "10003", "-o", "out", "--base-url", &mock.base_url])
+        .current_dir(folder.path())
+        .env("MODELSLAB_API_KEY", KEY)
+        .output()
+        .unwrap();
+    assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
+    assert_eq!(String::from_utf8(got.stdout).unwrap().lines().count(), 3);
+
+    let process = rustix::process::Pid::from_child(&mock.process);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    assert_eq!(mock.process.wait().unwrap().code(), Some(130));
+    let mut rest = String::new();
+    mock.out.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("147") && rest.contains("10001 to 10003"), "{rest}");
+    assert!(
+        rest.ends_with("vfetch mock: 3 calls of the API, 3 requests for media, 0 of them continued\n"),
+        "{rest}"
+    );
+}
+
+#[test]
+fn a_mock_that_cannot_listen_says_so() {
+    let mock = Mock::start(&[]);
+    let address = mock.base_url.strip_prefix("http://").unwrap();
+    let second = vfetch().args(["mock", "--listen", address]).output().unwrap();
+    assert_eq!(second.status.code(), Some(5));
+    let err = String::from_utf8(second.stderr).unwrap();
+    assert!(
+        err.contains(&format!("listening at {address}")) && err.contains("--listen 127.0.0.1:0"),
+        "{err}"
+    );
 }

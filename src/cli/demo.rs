@@ -2,7 +2,7 @@
 //!
 //! 1. The look-alike starts on loopback.
 //! 2. `get` runs as if it had been typed, with the environment left out, so that no setting and no key of the user's
-//!    gets into it.
+//!    gets into it, and without its lines of digests, which would crowd out the rest.
 //! 3. What it left on disk is shown and compared with what each scenario says.
 
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use vfetch::job::Defaults;
 use vfetch::layout::MANIFEST_NAME;
-use vfetch::manifest::{Manifest, Rung};
+use vfetch::manifest::Manifest;
 use vfetch::serve::scenario::{SCENARIOS, Scenario};
 use vfetch::serve::{LookAlike, Seen, Settings};
 use vfetch::store::{Found, Store, StoreError};
@@ -64,7 +64,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<u8, CliError> {
         .map_err(|error| CliError::local(format!("listening on loopback: {error}")))?;
     let base_url = look_alike.base_url();
     say(&introduction(&base_url, &folder));
-    let code = get::run(GetArgs::of(&words(&base_url, &folder))?).await?;
+    let code = get::run(GetArgs::of(&words(&base_url, &folder))?.without_results()).await?;
     if code >= SIGNALLED {
         say(&format!("What came until then is in {}.\n", folder.display()));
         return Ok(code);
@@ -111,7 +111,7 @@ fn introduction(base_url: &str, folder: &Path) -> String {
     words.extend([format!("--base-url {base_url}"), format!("-o {}", folder.display())]);
     format!(
         "A look-alike of the API runs at {base_url}; nothing leaves this machine.
-It has {} jobs, each of which takes another turn. This runs now, and takes some fifteen seconds:
+It has {} jobs, each of which takes another turn. This runs now, for some fifteen seconds:
 
   {}
 
@@ -222,7 +222,7 @@ fn what_each_showed(endings: &[Ending]) -> String {
     text
 }
 
-/// How a job ended: where its files came from, and why other sources did not serve.
+/// How a job ended, and where its files came from.
 fn outcome(record: &Manifest) -> String {
     let mut text = record.state.word().to_owned();
     if let Some(first) = record.files.first() {
@@ -230,10 +230,6 @@ fn outcome(record: &Manifest) -> String {
         let requests: u32 = record.files.iter().map(|file| file.attempts).sum();
         if requests as usize > record.files.len() {
             let _ = write!(text, " in {requests} requests");
-        }
-        for reason in record.files.iter().flat_map(|file| &file.left) {
-            let rung = reason.rung.map_or("source", Rung::word);
-            let _ = write!(text, " ({rung}: {})", reason.cause);
         }
     }
     if let Some(reason) = &record.error {
@@ -254,13 +250,14 @@ fn conclusion(endings: &[Ending], seen: &Seen, folder: &Path, temporary: bool) -
         .map(|ending| ending.scenario.reference())
         .collect();
     let mut text = format!(
-        "\nThe look-alike had {} calls of its API and {} requests for media, {} of them for the rest of a file.\n",
-        seen.api_calls, seen.media_requests, seen.continued
-    );
-    let _ = writeln!(
-        text,
-        "Of its media hosts, {} saw the key.",
-        if seen.leaked_keys == 0 { "none" } else { "SOME" }
+        "
+The look-alike had {} calls of its API and {} requests for media, {} of them
+for the rest of a file. The key was seen by {}.
+",
+        seen.api_calls,
+        seen.media_requests,
+        seen.continued,
+        if seen.leaked_keys == 0 { "the API alone" } else { "MEDIA HOSTS TOO" }
     );
     if seen.future_links > 0 {
         let _ = writeln!(text, "It had {} REQUESTS FOR FUTURE LINKS, which do not exist.", seen.future_links);
@@ -270,11 +267,10 @@ fn conclusion(endings: &[Ending], seen: &Seen, folder: &Path, temporary: bool) -
         _ => writeln!(text, "These jobs did not end as they should: {}", wrong.join(" ")),
     };
     let folder = folder.display();
-    let _ = if temporary {
-        writeln!(text, "\nThe files are in {folder}; remove them when you have seen them: rm -r {folder}")
-    } else {
-        writeln!(text, "\nThe files are in {folder}.")
-    };
+    let _ = writeln!(text, "\nThe files are in {folder}");
+    if temporary {
+        let _ = writeln!(text, "When you have seen them: rm -r {folder}");
+    }
     text.push_str("For trials of your own: vfetch mock\n");
     (text, wrong.is_empty() && seen.leaked_keys == 0 && seen.future_links == 0)
 }
@@ -283,4 +279,70 @@ fn conclusion(endings: &[Ending], seen: &Seen, folder: &Path, temporary: bool) -
 fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    const COLUMNS: usize = 100;
+
+    #[test]
+    fn the_command_that_is_shown_is_the_one_that_runs_without_its_key() {
+        let shown = introduction("http://127.0.0.1:12345", Path::new("/tmp/demo"));
+        assert!(shown.lines().all(|line| line.len() < 80), "{shown}");
+        let (_, command) = shown.split_once("vfetch get").unwrap();
+        let shown: Vec<&str> = command.split_whitespace().filter(|word| *word != "\\").collect();
+        let mut run = words("http://127.0.0.1:12345", Path::new("/tmp/demo"));
+        let key = run.iter().position(|word| word == "--key-command").unwrap();
+        run.drain(key..key + 2);
+        assert_eq!(run, shown);
+    }
+
+    #[test]
+    fn get_takes_the_words_whatever_the_environment_says() {
+        assert!(GetArgs::of(&words("http://127.0.0.1:1", Path::new("x"))).is_ok());
+        assert!(GetArgs::of(&["--no-such-option".into()]).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_and_fails_the_demo() {
+        let ending = |wrong: Option<&str>| Ending {
+            scenario: &SCENARIOS[0],
+            record: None,
+            wrong: wrong.map(str::to_owned),
+        };
+        let folder = Path::new("x");
+        let told = |endings: &[Ending], seen: &Seen| conclusion(endings, seen, folder, false);
+        let (text, good) = told(&[ending(None)], &Seen::default());
+        assert!(good && text.contains("All 1 jobs ended as they should"), "{text}");
+        let (text, good) = told(&[ending(None), ending(Some("it is gone"))], &Seen::default());
+        assert!(!good && text.contains("did not end as they should: 147"), "{text}");
+        assert!(
+            what_each_showed(&[ending(Some("it is gone"))]).contains("WRONG 147, ready at once: it is gone")
+        );
+        assert!(!told(&[ending(None)], &Seen { leaked_keys: 1, ..Seen::default() }).1);
+        assert!(!told(&[ending(None)], &Seen { future_links: 1, ..Seen::default() }).1);
+    }
+
+    #[test]
+    fn what_each_job_showed_fits_a_line() {
+        let endings: Vec<Ending> =
+            SCENARIOS.iter().map(|scenario| Ending { scenario, record: None, wrong: None }).collect();
+        for line in what_each_showed(&endings).lines() {
+            // The title's line goes on with how the job ended.
+            assert!(line.chars().count() <= COLUMNS, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_folder_in_use_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = || own_folder(folder.path().to_owned());
+        assert!(own().is_ok());
+        std::fs::DirBuilder::new().create(folder.path().join("147")).unwrap();
+        assert!(own().unwrap_err().to_string().contains("is not empty"));
+        assert!(own_folder(folder.path().join("new")).is_ok());
+    }
 }

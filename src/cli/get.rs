@@ -56,6 +56,8 @@ pub(crate) struct GetArgs {
     account: AccountArgs,
     #[command(flatten)]
     show: OutputArgs,
+    #[arg(skip)]
+    results: report::Results,
 }
 
 /// Runs the command; its exit code.
@@ -92,6 +94,11 @@ impl GetArgs {
             .map_err(|error| CliError::usage(error.to_string()))
     }
 
+    /// The same, without the lines on standard output.
+    pub(crate) fn without_results(self) -> Self {
+        Self { results: report::Results::None, ..self }
+    }
+
     fn options(&self) -> Options {
         Options { check: self.check, force: self.force, skip_gone: self.skip_gone, ..self.transfer.options() }
     }
@@ -100,6 +107,7 @@ impl GetArgs {
         report::Settings {
             progress: self.show.progress,
             json: self.show.json,
+            results: self.results,
             quiet: self.show.quiet,
             verbose: self.show.verbose,
             destination: self.output.display().to_string(),
