@@ -7,7 +7,6 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -22,6 +21,7 @@ use vfetch::text::Untrusted;
 
 use super::error::CliError;
 use super::get::{self, GetArgs};
+use super::say;
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\
@@ -39,12 +39,12 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DemoArgs {
     /// Where the jobs go: a folder that is new or empty [default: a new one among the temporary folders]
-    #[arg(short, long, value_name = "DIR", env = "VFETCH_DEMO_OUTPUT")]
+    #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 }
 
 /// Files come at this pace, so that there is something to see.
-const PACE: u64 = 48 * 1024;
+const PACE: u64 = 64 * 1024;
 /// The record that is shown: it has a rung that was left.
 const SHOWN_RECORD: &str = "202";
 /// Exit codes from here on name the signal that ended `get`.
@@ -273,12 +273,6 @@ for the rest of a file. The key was seen by {}.
     }
     text.push_str("For trials of your own: vfetch mock\n");
     (text, wrong.is_empty() && seen.leaked_keys == 0 && seen.future_links == 0)
-}
-
-/// Writes to stdout; where nobody reads it there is nobody to tell.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 #[cfg(test)]

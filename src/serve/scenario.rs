@@ -263,13 +263,13 @@ pub static SCENARIOS: &[Scenario] = &[
     Scenario {
         family: DEFAULT_FAMILY,
         id: "205",
-        title: "503 twice, then fine",
-        shows: "a host in trouble is tried again, with growing waits",
+        title: "503, then fine",
+        shows: "a host in trouble is tried again after a while, and gets fewer requests at once",
         expected: Expected::Complete(Rung::Output),
         story: Story {
             outputs: &[Output {
                 sample: &sample::WEBM,
-                source: Manner::Unavailable { times: 2 },
+                source: Manner::Unavailable { times: 1 },
                 proxy: None,
             }],
             prompt: "ink spreading in a glass of water",
