@@ -128,6 +128,14 @@ fn two_hundred_outputs_at_once_need_little_memory() {
 }
 
 #[test]
+fn as_many_files_are_open_as_transfers_need_and_few_more() {
+    let (world, clips) = world_with_200_outputs(50_000);
+    let done = world.get(&["147", "-j", "8"]).run().exits(0);
+    world.holds("147", 199, &clips[199]);
+    assert!((8..=2 * 8 + 32).contains(&done.peak_files), "{} files for 8 transfers", done.peak_files);
+}
+
+#[test]
 fn a_large_file_needs_no_more_memory_than_a_small_one() {
     let world = World::new();
     let film = world.content(Content::mp4(1, 256 << 20));

@@ -33,7 +33,7 @@ pub(crate) struct Seen {
     pub(crate) body: Vec<u8>,
     /// Which call of its path it is, from 0.
     pub(crate) call: usize,
-    /// How many requests were under way at this host, this one included.
+    /// How many requests were under way at this host, this one included; never more than the client had.
     pub(crate) in_flight: usize,
 }
 
@@ -104,7 +104,7 @@ impl Server {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 std::thread::spawn(move || {
                     if let Some(wire) = Wire::open(stream, tls) {
-                        Connection { shared, wire, input: Vec::new() }.serve();
+                        Connection { shared, wire, input: Vec::new(), under_way: None }.serve();
                     }
                 });
             }
@@ -259,6 +259,8 @@ struct Connection {
     shared: Arc<Shared>,
     wire: Wire,
     input: Vec<u8>,
+    /// Given up before the last byte goes out: what the client may take for the end must not come before it.
+    under_way: Option<UnderWay>,
 }
 
 impl Connection {
@@ -276,6 +278,7 @@ impl Connection {
             seen.call = script.as_ref().map_or(0, |(_, call)| *call);
             let under_way = UnderWay::begin(&self.shared);
             seen.in_flight = under_way.count;
+            self.under_way = Some(under_way);
             held(&self.shared.log).push(seen.clone());
             self.shared.news.notify_all();
             let answer = match script {
@@ -285,7 +288,7 @@ impl Connection {
             };
             let answer = answer.decide.as_ref().map_or_else(|| answer.clone(), |decide| decide(&seen));
             let after = self.answer(&answer, &seen);
-            drop(under_way);
+            self.under_way = None;
             match after {
                 Ok(After::KeepAlive) if !asks_to_close => {}
                 Ok(After::KeepAlive | After::Close) | Err(_) => return self.wire.close(),
@@ -338,11 +341,15 @@ impl Connection {
             Before::Reset => return Ok(After::Reset),
         }
         if let Some(bytes) = &answer.verbatim {
+            self.under_way = None;
             self.wire.write_all(bytes)?;
             return Ok(After::Close);
         }
         self.wire.write_all(&answer.preamble)?;
         let prepared = Prepared::new(answer, seen);
+        if prepared.len() == 0 {
+            self.under_way = None;
+        }
         self.wire.write_all(prepared.head(answer).as_bytes())?;
         let after = self.send_body(answer, &prepared)?;
         self.wire.write_all(&answer.surplus)?;
@@ -363,8 +370,11 @@ impl Connection {
             if count == 0 {
                 break;
             }
-            self.send_piece(answer, &buffer[..count])?;
             sent += count as u64;
+            if sent == stop_at.min(prepared.len()) {
+                self.under_way = None;
+            }
+            self.send_piece(answer, &buffer[..count])?;
             self.shared.body_bytes.fetch_add(count as u64, Ordering::SeqCst);
             self.pause(pause)?;
         }
@@ -428,6 +438,7 @@ impl Connection {
 
     /// Sends nothing until the client gives up.
     fn stall(&mut self) -> io::Result<After> {
+        self.under_way = None;
         self.wire.flush()?;
         self.wire.tcp().set_read_timeout(Some(LOOK_EACH))?;
         let mut buffer = [0; 64];
