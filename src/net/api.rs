@@ -41,6 +41,12 @@ impl Api {
         Ok(Self { client, redactor: Redactor::new(&key), key, lanes: Lanes::new(options.max_per_host) })
     }
 
+    /// Takes this client's key out of texts.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     /// Asks for a job once. `now_unix_s` is the wall clock, for headers that hold a moment.
     pub async fn fetch(&self, job: &JobRef, now_unix_s: u64) -> Result<Reply, Failure> {
         let body = if job.family.id_in_body() {
