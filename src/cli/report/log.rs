@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use vfetch::text::Untrusted;
 
@@ -11,15 +12,27 @@ use super::desk::Shared;
 /// A log line is cut after so many characters.
 const LINE_MAX: usize = 4_096;
 
+/// What the engine does.
+const ENGINE: &str = "vfetch=debug";
+/// What the network does too.
+const NETWORK: &str =
+    "vfetch=trace,hyper=debug,hyper_util=debug,object_store=debug,reqwest=debug,rustls=debug";
+
+/// Begins the log where it was asked for: `-vv` for the engine, `-vvv` for the network too.
+pub(super) fn begin(shared: &Arc<Shared>, verbose: u8) {
+    let filter = match verbose {
+        0 | 1 => return,
+        2 => ENGINE,
+        _ => NETWORK,
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_ansi(false);
+    // A second console in one process writes into the first one's log.
+    let _ = log.with_writer(LogWriter(Arc::clone(shared))).try_init();
+}
+
 /// Makes a writer for each log line. The lines must come without colours: escape sequences are made visible.
 #[derive(Clone)]
-pub(crate) struct LogWriter(Arc<Shared>);
-
-impl LogWriter {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self(Arc::clone(shared))
-    }
-}
+struct LogWriter(Arc<Shared>);
 
 impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = LogLine<'a>;
@@ -30,7 +43,7 @@ impl<'a> MakeWriter<'a> for LogWriter {
 }
 
 /// One line of the log; written when it is dropped.
-pub(crate) struct LogLine<'a> {
+struct LogLine<'a> {
     shared: &'a Shared,
     bytes: Vec<u8>,
 }

@@ -32,7 +32,6 @@ use super::error::CliError;
 use bars::Bars;
 use desk::{Desk, Shared, Show};
 use failed::FailedList;
-pub(crate) use log::LogWriter;
 use look::{Look, Shown, Terminal};
 use plain::Plain;
 use screen::Size;
@@ -93,14 +92,15 @@ pub(crate) struct Console {
 /// Begins to show a run.
 pub(crate) fn start(settings: Settings) -> Result<Arc<Console>, CliError> {
     let look = look::look(settings.progress, settings.quiet, &Terminal::of_stderr());
-    let begin = |path: &PathBuf| {
+    let open_list = |path: &PathBuf| {
         FailedList::begin(path).map_err(|error| {
             CliError::usage(format!("beginning the list --failed {}: {error}", path.display()))
         })
     };
-    let failed = settings.failed.as_ref().map(begin).transpose()?;
+    let failed = settings.failed.as_ref().map(open_list).transpose()?;
     let shared = Arc::new(Shared::default());
     let began = clock();
+    log::begin(&shared, settings.verbose);
     let desk = Desk {
         shared: Arc::clone(&shared),
         out: Some(settings.redactor.writer(Box::new(std::io::stdout()))),
@@ -135,11 +135,6 @@ impl Console {
         let thread = thread.map_err(|error| CliError::local(format!("starting a thread: {error}")))?;
         let desk = Mutex::new(Some(thread));
         Ok(Arc::new(Self { shared, desk, began, settings, shown: look.shown }))
-    }
-
-    /// Where log lines are written, beside the bars and without the key.
-    pub(crate) fn log_writer(&self) -> LogWriter {
-        LogWriter::new(&self.shared)
     }
 
     /// Takes the bars away, writes what is left, and tells how the run ended: what it did, then what failed.
