@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use vfetch::net::ApiKey;
+use vfetch::text::Redactor;
 
 use super::error::CliError;
 
@@ -38,15 +39,19 @@ impl KeyArgs {
             (None, Some(command)) => (run_command(command)?, "the key that --key-command printed".into()),
             (None, None) => (from_environment()?, format!("the key in {KEY_VARIABLE}")),
         };
-        let key = text.trim();
-        if key.is_empty() {
-            return Err(CliError::usage(format!("{place} is empty")));
-        }
-        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let key = ApiKey::new(text).map_err(|error| CliError::usage(format!("{place} {error}")))?;
+        if !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(CliError::usage(format!("{place} holds spaces or characters that no key has")));
         }
-        Ok(ApiKey::new(key.into()))
+        Ok(key)
     }
+}
+
+/// Takes the key in the environment out of what is said before a command has read its key: whoever has it there may
+/// have put it among the arguments too.
+pub(crate) fn redactor() -> Redactor {
+    let key = from_environment().ok().and_then(|text| ApiKey::new(text).ok());
+    key.map_or_else(Redactor::default, |key| Redactor::new(&key))
 }
 
 #[expect(
