@@ -101,10 +101,12 @@ impl GetArgs {
     fn retry_command(&self, defaults: &Defaults) -> String {
         let mut command = format!("vfetch get -o {}", report::quoted(&self.output.display().to_string()));
         if defaults.origin.as_str() != DEFAULT_ORIGIN {
-            command += &format!(" --base-url {}", defaults.origin);
+            command += " --base-url ";
+            command += defaults.origin.as_str();
         }
         if defaults.family.name() != DEFAULT_FAMILY {
-            command += &format!(" --family {DEFAULT_FAMILY}");
+            command += " --family ";
+            command += DEFAULT_FAMILY;
         }
         command
     }
