@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::job::{DEFAULT_FAMILY, JobRef};
+use crate::job::{DEFAULT_FAMILY, Family, JobId, JobRef, Origin};
 use crate::manifest::{Digest, FileRecord};
 
 /// The record of a job, in its folder.
@@ -128,6 +128,17 @@ pub fn folder(job: &JobRef) -> String {
     }
 }
 
+/// The job whose folder this is, at this origin: [`folder`] read backwards. `None` where no job has such a folder.
+#[must_use]
+pub fn job_in(name: &str, origin: &Origin) -> Option<JobRef> {
+    let (family, id) = match name.rsplit_once('.') {
+        Some((family, id)) => (Family::named(&family.replace('.', "/")).ok()?, id),
+        None => (Family::named(DEFAULT_FAMILY).ok()?, name),
+    };
+    let job = JobRef { origin: origin.clone(), family, id: JobId::new(&unescaped(id)?).ok()? };
+    (folder(&job) == name).then_some(job)
+}
+
 /// Whether a name at the archive's root can be a job's folder; others are left alone.
 #[must_use]
 pub fn may_be_folder(name: &str) -> bool {
@@ -149,6 +160,23 @@ fn escaped(id: &str) -> String {
         }
     }
     name
+}
+
+fn unescaped(name: &str) -> Option<String> {
+    let mut id = String::with_capacity(name.len());
+    let mut letters = name.strip_prefix("~1").unwrap_or(name).chars();
+    while let Some(letter) = letters.next() {
+        if letter != '~' {
+            id.push(letter);
+            continue;
+        }
+        match letters.next()? {
+            '0' => id.push('.'),
+            upper @ 'a'..='z' => id.push(upper.to_ascii_uppercase()),
+            _ => return None,
+        }
+    }
+    Some(id)
 }
 
 /// `com1` to `com9` and `lpt1` to `lpt9`.
@@ -195,6 +223,13 @@ mod tests {
         for (text, want) in table {
             assert_eq!(folder(&job(text)), want);
             assert!(may_be_folder(want), "{want}");
+            assert_eq!(job_in(want, &job(text).origin), Some(job(text)), "{want}");
+        }
+        let origin = job("147").origin;
+        let nobodys =
+            ["", "147.bak", "con", "~1147", "~", "a~", "~9", "realtime.", "Realtime.98", "realtime.~098"];
+        for name in nobodys {
+            assert_eq!(job_in(name, &origin), None, "{name}");
         }
         assert!(["", ".vfetch", "-x", "A", "a b", "a/b", "é"].iter().all(|name| !may_be_folder(name)));
     }
@@ -287,6 +322,7 @@ mod tests {
             let (one, two) = (folder(&job(&a)), folder(&job(&b)));
             prop_assert_eq!(a == b, one.to_lowercase() == two.to_lowercase());
             prop_assert!(may_be_folder(&one) && one.len() <= 200);
+            prop_assert_eq!(job_in(&one, &job(&a).origin), Some(job(&a)));
         }
 
         #[test]

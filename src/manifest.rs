@@ -10,8 +10,9 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use url::Url;
 
-use crate::job::JobRef;
+use crate::job::{Family, JobError, JobId, JobRef, Origin};
 use crate::retry::{Cause, Failure};
 
 /// What the `format` field says.
@@ -292,11 +293,28 @@ impl JobRecord {
         }
     }
 
+    /// The job, where the record names one.
+    pub fn to_job(&self) -> Result<JobRef, JobError> {
+        let origin = Url::parse(&self.origin).map_err(|_| JobError::Address(self.origin.clone()))?;
+        Ok(JobRef {
+            origin: Origin::of(&origin)?,
+            family: Family::named(&self.family)?,
+            id: JobId::new(&self.id)?,
+        })
+    }
+
     /// Whether this is that job: origin, family and id are equal.
     #[must_use]
     pub fn is(&self, job: &JobRef) -> bool {
         self.origin == job.origin.as_str() && self.family == job.family.name() && self.id == job.id.as_str()
     }
+}
+
+/// A time stamp of a record in seconds since 1970.
+#[must_use]
+pub fn seconds_of(timestamp: &str) -> Option<u64> {
+    let moment = humantime::parse_rfc3339(timestamp).ok()?;
+    moment.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 /// Why a record cannot be used.
@@ -455,6 +473,19 @@ mod tests {
     }
 
     #[test]
+    fn a_record_gives_its_job_back_whatever_its_family() {
+        for name in Family::names().chain(["v8/morph"]) {
+            let defaults = Defaults::new("http://127.0.0.1:8080", Some(name)).unwrap();
+            let job = defaults.parse("AbC.1").unwrap().job;
+            assert_eq!(JobRecord::of(&job).to_job().unwrap(), job, "{name}");
+        }
+        let good = empty().job;
+        assert!(JobRecord { origin: "modelslab.com".into(), ..good.clone() }.to_job().is_err());
+        assert!(JobRecord { family: "nowhere".into(), ..good.clone() }.to_job().is_err());
+        assert!(JobRecord { id: "../x".into(), ..good }.to_job().is_err());
+    }
+
+    #[test]
     fn the_state_follows_from_outputs_files_and_missing() {
         let table: [(Option<usize>, usize, &[bool], State); 8] = [
             (None, 0, &[], State::Pending),
@@ -521,6 +552,17 @@ mod tests {
         value["files"][0]["rating"] = 5.into();
         let read = Manifest::read(&serde_json::to_vec(&value).unwrap()).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&read.to_bytes()).unwrap(), value);
+    }
+
+    #[test]
+    fn time_stamps_are_seconds_since_1970() {
+        assert_eq!(seconds_of("1970-01-02T00:00:01Z"), Some(86_401));
+        assert_eq!(seconds_of("2026-01-02T03:04:05.678Z"), seconds_of("2026-01-02T03:04:05Z"));
+        assert!(
+            ["", "yesterday", "2026-01-02", "1969-12-31T23:59:59Z"]
+                .iter()
+                .all(|bad| seconds_of(bad).is_none())
+        );
     }
 
     #[test]

@@ -99,15 +99,13 @@ impl GetArgs {
     /// The command that tries jobs again, without their references. Those that the console names stand for themselves
     /// only where bare ids belong to the default family.
     fn retry_command(&self, defaults: &Defaults) -> String {
-        let mut command = format!("vfetch get -o {}", report::quoted(&self.output.display().to_string()));
+        let mut words = vec![format!("vfetch get -o {}", report::quoted(&self.output.display().to_string()))];
         if defaults.origin.as_str() != DEFAULT_ORIGIN {
-            command += " --base-url ";
-            command += defaults.origin.as_str();
+            words.push(format!("--base-url {}", defaults.origin));
         }
         if defaults.family.name() != DEFAULT_FAMILY {
-            command += " --family ";
-            command += DEFAULT_FAMILY;
+            words.push(format!("--family {DEFAULT_FAMILY}"));
         }
-        command
+        words.join(" ")
     }
 }

@@ -9,22 +9,25 @@
 //! 4. each proven file, synced when it was proven, is renamed to its key, and the folder is synced;
 //! 5. the new record is renamed over the old one, and the folder is synced; where the old one named no file the
 //!    archive's root is synced too, since nobody knows whether whoever made the folder came so far;
-//! 6. files that only the old record named are removed, if the new one is complete: until then what an archive once
-//!    had is not thrown away.
+//! 6. files that only the old record named are removed, if the new one is complete and has another for their output:
+//!    until then what an archive once had is not thrown away.
 //!
 //! A record is synced if it or the one before it names a file. The others (notes of pending, failed and gone jobs) are
 //! swapped in atomically but not synced: losing one costs a question to the API.
+
+mod inspect;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{Disk, Entry, write_all};
+use super::look::{Found, Version};
 use super::staging::{Proven, Staging, ensure_folder, remove_if_there};
-use super::{Found, StoreError, Version, at, ctx, no_room};
+use super::{StoreError, at, ctx, no_room};
 use crate::job::JobRef;
 use crate::layout::{self, Key, MANIFEST_NAME};
-use crate::manifest::{Digest, FileRecord, MANIFEST_MAX, Manifest, ManifestError, State};
+use crate::manifest::{Digest, FileRecord, MANIFEST_MAX, Manifest, State};
 
 /// An archive on a local disk.
 #[derive(Debug)]
@@ -91,23 +94,12 @@ impl<D: Disk> LocalStore<D> {
     /// The digest of an archived file's bytes, and how many there are. Blocks for as long as reading it takes.
     pub fn hash(&self, key: &Key) -> Result<(Digest, u64), StoreError> {
         use sha2::{Digest as _, Sha256};
-        /// Large enough to keep a disk busy, small enough for many at once.
-        const STEP: usize = 256 * 1024;
-        let place = self.place_of(key);
-        let folder = self.disk.open_folder(&self.root, key.folder()).map_err(ctx("opening", &place))?;
-        let file = self.disk.open_to_read(&folder, key.name()).map_err(ctx("opening", &place))?;
-        let (mut hasher, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; STEP]);
-        loop {
-            match self.disk.read_at(&file, bytes, &mut buffer) {
-                Ok(0) => return Ok((Digest::finish(hasher), bytes)),
-                Ok(count) => {
-                    hasher.update(&buffer[..count]);
-                    bytes += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(ctx("reading", &place)(error)),
-            }
-        }
+        let mut hasher = Sha256::new();
+        let bytes = self.read(key, &mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        Ok((Digest::finish(hasher), bytes))
     }
 
     /// Makes these files and this record the job's, in place of the record that `replaces` names. Blocks.
@@ -239,19 +231,7 @@ impl<D: Disk> LocalStore<D> {
             Err(error) => return Err(ctx("opening", place)(error)),
         };
         let bytes = read_all(&self.disk, &file).map_err(ctx("reading", place))?;
-        let version = Version(Digest::of(&bytes));
-        match Manifest::read(&bytes) {
-            Ok(manifest) if manifest.job.is(job) => Ok(Found::Record(Box::new(manifest), version)),
-            Ok(manifest) => Err(StoreError::Foreign {
-                place: place.into(),
-                asked: job.fetch_url(),
-                holds: manifest.job.fetch_url.clone(),
-            }),
-            Err(ManifestError::Newer(version)) => Err(StoreError::Newer { place: place.into(), version }),
-            Err(ManifestError::Damaged(why)) => {
-                Ok(Found::Damaged { why: format!("{place}: {why}"), version })
-            }
-        }
+        Found::of(job, &bytes, place)
     }
 
     fn place_of(&self, key: &Key) -> String {
@@ -276,13 +256,15 @@ fn ensure_root<D: Disk>(disk: &D, path: &Path) -> Result<(), StoreError> {
     disk.sync_folder(&above).map_err(ctx("syncing", &parent.display().to_string()))
 }
 
-/// Files that the old record has and the new one has not. A name that no record of this job could have given is not
-/// ours to remove.
+/// Files that the old record has and the new one has others for. A name that no record of this job could have given is
+/// not ours to remove.
 fn dropped(job: &JobRef, before: &Found, manifest: &Manifest) -> Vec<Key> {
     let Found::Record(before, _) = before else { return Vec::new() };
-    let names = before.files.iter().map(|file| &file.path);
-    let gone = names.filter(|name| !manifest.files.iter().any(|file| file.path == **name));
-    gone.filter_map(|name| Key::recorded(job, name)).collect()
+    let replaced = before.files.iter().filter(|old| {
+        let named = manifest.files.iter().any(|new| new.path == old.path);
+        !named && manifest.files.iter().any(|new| new.output == old.output)
+    });
+    replaced.filter_map(|old| Key::recorded(job, &old.path)).collect()
 }
 
 /// The file's bytes. Of one that is too large for a record it gives only the first, which then are none.

@@ -163,6 +163,11 @@ impl MemoryDisk {
         std::mem::take(&mut self.state().log)
     }
 
+    /// How many files and folders of this process have failed to sync.
+    pub(crate) fn failed_syncs(&self) -> usize {
+        self.state().failed_syncs.len()
+    }
+
     /// Files and folders that were synced once more after a sync of theirs had failed.
     pub(crate) fn synced_again(&self) -> Vec<usize> {
         self.state().synced_again.clone()
@@ -206,7 +211,7 @@ impl MemoryDisk {
                         (Cut::Loses, _) | (Cut::Keeps, true) => kept.clone(),
                         (Cut::Tears, _) => torn(kept, now, dice),
                     };
-                    *now = after.clone();
+                    now.clone_from(&after);
                     (*kept, *lost) = (after, false);
                 }
                 Node::Folder { now, kept } => {
@@ -250,7 +255,7 @@ impl MemoryDisk {
     }
 
     fn call(&self, at: &Handle, call: Call) -> io::Result<MutexGuard<'_, State>> {
-        let mut state = self.begin(call)?;
+        let state = self.begin(call)?;
         if at.boot != state.boot {
             // Code of a killed process that is still on its stack: nobody hears it.
             return Err(ErrorKind::BrokenPipe.into());
@@ -288,7 +293,9 @@ impl Fault {
         match self.kind {
             FaultKind::ShortWrite => false,
             // Interrupted for ever is not interrupted: every other read or write gets through.
-            FaultKind::Errno(EINTR) if self.for_good && is_transfer => number >= self.call && number % 2 == 0,
+            FaultKind::Errno(EINTR) if self.for_good && is_transfer => {
+                number >= self.call && number.is_multiple_of(2)
+            }
             FaultKind::Errno(_) => number == self.call || self.for_good && number > self.call,
             FaultKind::Death => number >= self.call,
         }
@@ -546,7 +553,9 @@ impl Disk for MemoryDisk {
         let (synced, pending) = std::mem::take(&mut state.pending).into_iter().partition(touches);
         state.pending = pending;
         let synced: Vec<Change> = synced;
-        synced.iter().for_each(|change| state.keep(change));
+        for change in &synced {
+            state.keep(change);
+        }
         Ok(())
     }
 

@@ -131,7 +131,7 @@ fn work(
         }
         return Ok(());
     }
-    let visible = std::mem::replace(&mut manifest.files, Vec::new());
+    let visible = std::mem::take(&mut manifest.files);
     let mut came = Vec::new();
     for (output, bytes) in task.outputs.iter().enumerate() {
         let here = present.iter().find(|file| file.output == output);
@@ -216,7 +216,7 @@ fn prove(partial: Partial<MemoryDisk>, hasher: Sha256) -> Result<Proven<MemoryDi
     partial.prove(Digest::finish(hasher), bytes)
 }
 
-fn record(output: usize, key: &Key, proven: &Proven<MemoryDisk>, now: &str) -> FileRecord {
+pub(crate) fn record(output: usize, key: &Key, proven: &Proven<MemoryDisk>, now: &str) -> FileRecord {
     FileRecord {
         output,
         path: key.name().into(),

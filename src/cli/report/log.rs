@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use vfetch::text::{Redactor, Untrusted};
 
@@ -12,16 +13,22 @@ use super::desk::Shared;
 /// A log line is cut after so many characters.
 const LINE_MAX: usize = 4_096;
 
-/// Begins the log, where so much is to be told.
+/// What the engine does.
+const ENGINE: &str = "vfetch=debug";
+/// What the network does too.
+const NETWORK: &str =
+    "vfetch=trace,hyper=debug,hyper_util=debug,object_store=debug,reqwest=debug,rustls=debug";
+
+/// Begins the log where it was asked for: `-vv` for the engine, `-vvv` for the network too.
 pub(super) fn begin(verbose: u8, writer: LogWriter) {
     let filter = match verbose {
         0 | 1 => return,
-        2 => "vfetch=debug",
-        _ => "trace",
+        2 => ENGINE,
+        _ => NETWORK,
     };
-    let log = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).with_env_filter(filter);
-    // Where the process has a log already, its lines go there.
-    let _ = log.try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_ansi(false);
+    // A second console in one process writes into the first one's log.
+    let _ = log.with_writer(writer).try_init();
 }
 
 /// Makes a writer for each log line. The lines must come without colours: escape sequences are made visible.
