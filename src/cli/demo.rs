@@ -110,8 +110,8 @@ fn introduction(base_url: &str, folder: &Path) -> String {
     words.extend(SCENARIOS.iter().map(Scenario::reference));
     words.extend([format!("--base-url {base_url}"), format!("-o {}", folder.display())]);
     format!(
-        "A look-alike of the API runs at {base_url}; nothing leaves this machine.
-It has {} jobs, each of which takes another turn. This runs now, for some fifteen seconds:
+        "A look-alike of the API runs on this machine alone, at {base_url}.
+It has {} jobs, each with a turn of its own. This takes some fifteen seconds:
 
   {}
 
