@@ -21,6 +21,7 @@ use vfetch::text::Untrusted;
 
 use super::error::CliError;
 use super::get::{self, GetArgs};
+use super::report::quoted;
 use super::say;
 
 /// Shown under the command's help.
@@ -66,7 +67,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     say(&introduction(&base_url, &folder));
     let code = get::run(GetArgs::of(&words(&base_url, &folder))?.without_results()).await?;
     if code >= SIGNALLED {
-        say(&format!("What came until then is in {}.\n", folder.display()));
+        say(&format!("What came until then is in {}\n", shown(&folder)));
         return Ok(code);
     }
     let archive = Archive::open(&folder, &base_url)?;
@@ -108,7 +109,7 @@ fn words(base_url: &str, folder: &Path) -> Vec<OsString> {
 fn introduction(base_url: &str, folder: &Path) -> String {
     let mut words = vec!["vfetch get".to_owned()];
     words.extend(SCENARIOS.iter().map(Scenario::reference));
-    words.extend([format!("--base-url {base_url}"), format!("-o {}", folder.display())]);
+    words.extend([format!("--base-url {base_url}"), format!("-o {}", shown(folder))]);
     format!(
         "A look-alike of the API runs on this machine alone, at {base_url}.
 It has {} jobs, each with a turn of its own. This takes some fifteen seconds:
@@ -119,6 +120,11 @@ It has {} jobs, each with a turn of its own. This takes some fifteen seconds:
         SCENARIOS.len(),
         folded(&words)
     )
+}
+
+/// A folder as a shell takes it.
+fn shown(folder: &Path) -> String {
+    quoted(&folder.display().to_string())
 }
 
 /// Words as a command over several lines.
@@ -237,7 +243,7 @@ fn outcome(record: &Manifest) -> String {
     }
     if !record.missing.is_empty() {
         let links: usize = record.missing.iter().map(|missing| missing.reasons.len()).sum();
-        let _ = write!(text, " ({links} links, and no file behind any of them)");
+        let _ = write!(text, " ({links} links were tried)");
     }
     text
 }
@@ -266,7 +272,7 @@ for the rest of a file. The key was seen by {}.
         [] => writeln!(text, "All {} jobs ended as they should.", endings.len()),
         _ => writeln!(text, "These jobs did not end as they should: {}", wrong.join(" ")),
     };
-    let folder = folder.display();
+    let folder = shown(folder);
     let _ = writeln!(text, "\nThe files are in {folder}");
     if temporary {
         let _ = writeln!(text, "When you have seen them: rm -r {folder}");
@@ -280,12 +286,13 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
 
-    const COLUMNS: usize = 100;
+    /// What every terminal shows on a line.
+    const COLUMNS: usize = 80;
 
     #[test]
     fn the_command_that_is_shown_is_the_one_that_runs_without_its_key() {
         let shown = introduction("http://127.0.0.1:12345", Path::new("/tmp/demo"));
-        assert!(shown.lines().all(|line| line.len() < 80), "{shown}");
+        assert!(shown.lines().all(|line| line.len() <= COLUMNS), "{shown}");
         let (_, command) = shown.split_once("vfetch get").unwrap();
         let shown: Vec<&str> = command.split_whitespace().filter(|word| *word != "\\").collect();
         let mut run = words("http://127.0.0.1:12345", Path::new("/tmp/demo"));
