@@ -56,12 +56,24 @@ pub(crate) enum Progress {
     None,
 }
 
+/// What is written of the files that are here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Results {
+    /// A line for each, with its digest.
+    #[default]
+    Lines,
+    /// Nothing: who asked for the run looks at the archive.
+    None,
+}
+
 /// How a run is shown.
 pub(crate) struct Settings {
     /// How progress is shown on standard error.
     pub(crate) progress: Progress,
     /// Whether standard output has JSON lines in place of results.
     pub(crate) json: bool,
+    /// What standard output has where it has no JSON lines.
+    pub(crate) results: Results,
     /// Nothing but results and the failures at the end.
     pub(crate) quiet: bool,
     /// How much more than usual is told.
@@ -240,7 +252,8 @@ impl Reporter for Console {
                 self.shared.err.push(&line);
             }
         }
-        if !self.settings.json
+        if self.settings.results == Results::Lines
+            && !self.settings.json
             && let Event::JobEnded { job, end: JobEnd::Kept(manifest) | JobEnd::Archived(manifest) } = event
         {
             self.push_out(event, &results::lines(&self.settings.destination, job, manifest));
