@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::job::JobRef;
 use crate::manifest::Digest;
-use crate::media::{Completeness, MediaKind, NotMedia, Sniff, Walker};
+use crate::media::{self, Completeness, MediaKind, NotMedia, Sniff, Walker};
 use crate::plan::{self, Answer, Body, Part, Resume};
 use crate::retry::{Cause, Failure};
 use crate::store::StoreError;
@@ -62,6 +62,8 @@ pub struct Open<D: Disk> {
     source: String,
     etag: Option<String>,
     total: Option<u64>,
+    /// The document that the answer's type announces.
+    announced: Option<NotMedia>,
     checkpoint_bytes: u64,
 }
 
@@ -163,6 +165,13 @@ impl<D: Disk> Assembly<D> {
         }
     }
 
+    /// Notes which document the answer's type announces, if it announces one: media is looked at more closely then.
+    pub fn expect_document(&mut self, announced: Option<NotMedia>) {
+        if let Some(open) = &mut self.open {
+            open.announced = announced;
+        }
+    }
+
     /// Begins at the first byte with what comes from this source; an empty one is nobody's.
     pub fn begin(
         &mut self,
@@ -178,7 +187,9 @@ impl<D: Disk> Assembly<D> {
             None => self.staging.begin(&self.job, self.output)?,
         };
         let (hasher, walker) = (Sha256::new(), Walker::new());
-        let mut open = Open { partial, hasher, walker, source, etag, total: None, checkpoint_bytes: 0 };
+        let (total_later, announced, checkpoint_bytes) = (None, None, 0);
+        let mut open =
+            Open { partial, hasher, walker, source, etag, total: total_later, announced, checkpoint_bytes };
         open.expect(total);
         self.open = Some(open);
         Ok(())
@@ -189,7 +200,8 @@ impl<D: Disk> Assembly<D> {
         let Some(open) = &mut self.open else { return Ok(()) };
         let had_head = open.walker.sniff().is_some();
         open.walker.feed(bytes);
-        if let (false, Some(Sniff::NotMedia(document))) = (had_head, open.walker.sniff()) {
+        let sniffed = open.walker.sniff().filter(|_| !had_head);
+        if let Some(document) = sniffed.and_then(|sniff| media::in_place_of_media(sniff, open.announced)) {
             return Err(not_media(document).into());
         }
         open.hasher.update(bytes);
@@ -240,19 +252,20 @@ impl<D: Disk> Assembly<D> {
         let Some(open) = self.open.take() else { return Err(Failure::new(Cause::Empty, "")) };
         let bytes = open.partial.bytes();
         let verdict = open.walker.finish();
-        let refused = match (verdict.sniff, verdict.completeness) {
+        let document = media::in_place_of_media(verdict.sniff, open.announced);
+        let refused = match (document, verdict.completeness) {
             _ if bytes == 0 => Some(Failure::new(Cause::Empty, "")),
             _ if open.total.is_some_and(|total| total != bytes) => {
                 Some(Failure::new(Cause::Broken, format!("{bytes} of {} bytes", open.total.unwrap_or(0))))
             }
-            (Sniff::NotMedia(document), _) => Some(not_media(document)),
+            (Some(document), _) => Some(not_media(document)),
             (_, Completeness::Cut(what)) => {
                 Some(Failure::new(Cause::Incomplete, format!("{what} is missing")))
             }
             (_, Completeness::Untold) if !delimited => {
                 Some(Failure::new(Cause::Incomplete, "nothing tells whether this is all of it"))
             }
-            (Sniff::Kind(_) | Sniff::Unknown, Completeness::Whole | Completeness::Untold) => None,
+            (None, Completeness::Whole | Completeness::Untold) => None,
         };
         if let Some(failure) = refused {
             open.partial.discard();
@@ -300,7 +313,8 @@ impl<D: Disk> LeftOver<D> {
         };
         let Part { source, etag, total, bytes: checkpoint_bytes } = self.part;
         partial.expect(total);
-        Ok(Some(Open { partial, hasher, walker, source, etag, total, checkpoint_bytes }))
+        let announced = None;
+        Ok(Some(Open { partial, hasher, walker, source, etag, total, announced, checkpoint_bytes }))
     }
 }
 

@@ -13,8 +13,9 @@ use super::assembly::{Assembly, Trouble};
 use super::{Error, Session};
 use crate::event::{Event, FileRef};
 use crate::job::without_secrets;
-use crate::media::MediaKind;
+use crate::media::{self, MediaKind};
 use crate::net::Media;
+use crate::plan::Answer;
 use crate::retry::{Cause, Failure};
 use crate::store::disk::RealDisk;
 use crate::store::{Proven, StoreError};
@@ -86,7 +87,10 @@ impl<'a> Draft<'a> {
         self.take_up_left_over(&source).await?;
         let resume = self.assembly.resume(&source);
         let mut media = self.session.http.get(url, &resume, super::unix_seconds()).await?;
-        let placed = self.assembly.place(&resume, &media.answer(), &source);
+        let answer = media.answer();
+        let answer = Answer { etag: answer.etag.filter(|etag| self.is_harmless(etag)), ..answer };
+        let placed = self.assembly.place(&resume, &answer, &source);
+        self.assembly.expect_document(media.content_type().and_then(media::announced));
         let before = self.assembly.bytes();
         let received = match placed {
             Ok(()) => {
@@ -99,9 +103,15 @@ impl<'a> Draft<'a> {
         if let Err(stopped) = received {
             return Err(self.settle(stopped, progress));
         }
-        let (etag, last_modified) = (media.etag(), media.last_modified());
+        let etag = media.etag().filter(|etag| self.is_harmless(etag));
+        let last_modified = media.last_modified().filter(|moment| self.is_harmless(moment));
         let (proven, kind) = self.prove(media.is_delimited(), progress).await?;
         Ok(Fetched { proven, kind, etag, last_modified })
+    }
+
+    /// What a host says goes into records as it is, unless it says the key: where it stands beside the API it knows it.
+    fn is_harmless(&self, header: &str) -> bool {
+        !self.session.api.key_is_in(header)
     }
 
     /// Stores bytes that stood in the answer itself.
