@@ -12,5 +12,6 @@ pub mod query;
 pub mod reply;
 pub mod retry;
 pub mod store;
+pub mod text;
 pub mod verdict;
 pub mod view;

@@ -23,7 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("verdict", &["job", "layout", "manifest"]),
     ("query", &["manifest"]),
     ("census", &["event", "job", "manifest", "retry"]),
-    ("net", &["job", "media", "plan", "reply", "retry"]),
+    ("net", &["job", "media", "plan", "reply", "retry", "text"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",

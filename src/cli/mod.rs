@@ -5,12 +5,17 @@
 
 mod args;
 mod error;
+mod export;
 mod get;
 mod key;
+mod list;
+mod look;
 mod refs;
 mod report;
 mod signals;
+mod status;
 mod values;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -42,12 +47,24 @@ struct Cli {
 enum Command {
     /// Wait for jobs and bring their files home.
     Get(Box<get::GetArgs>),
+    /// Tell what an archive holds, what is at risk and until when, and what failed.
+    Status(status::StatusArgs),
+    /// List the jobs of an archive by prompt, model, seed, family, state and date.
+    List(list::ListArgs),
+    /// Prove that every file is what its record says.
+    Verify(verify::VerifyArgs),
+    /// Write checksums, records or a table of an archive for other programs.
+    Export(export::ExportArgs),
 }
 
 impl Command {
     async fn run(self) -> Result<u8, CliError> {
         match self {
             Self::Get(args) => get::run(*args).await,
+            Self::Status(args) => status::run(args).await,
+            Self::List(args) => list::run(args).await,
+            Self::Verify(args) => verify::run(args).await,
+            Self::Export(args) => export::run(args).await,
         }
     }
 }

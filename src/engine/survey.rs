@@ -126,6 +126,26 @@ pub fn look(store: &Store, folder: &str) -> Look {
     }
 }
 
+/// Reads every record in the natural order of the folders; gives each of them to `make` on one of the store's threads, and
+/// what it made of them to `take` on this one, in that order and some at a time. Blocks; ends as [`survey`] does.
+///
+/// # Errors
+/// That the archive could not be listed.
+pub fn in_order<T: Send>(
+    store: &Store,
+    stop: &CancellationToken,
+    progress: &Progress,
+    make: impl Fn(Look) -> Option<T> + Sync,
+    take: impl FnMut(Vec<T>) -> bool,
+) -> Result<(), StoreError> {
+    let read = |folders: &[String]| {
+        let batch = folders.iter().filter_map(|folder| make(look(store, folder))).collect();
+        progress.add_jobs(folders.len());
+        batch
+    };
+    survey(store, sorted(store)?, stop, read, take)
+}
+
 /// Counts what an archive holds. Blocks.
 ///
 /// # Errors
@@ -144,7 +164,7 @@ pub fn count(store: &Store, stop: &CancellationToken, progress: &Progress) -> Re
         progress.add_jobs(folders.len());
         part
     };
-    let mut whole = Census::default();
+    let mut whole = Census { counted_at: now, ..Census::default() };
     survey(store, store.folders()?, stop, count, |part| {
         whole.add(part);
         true

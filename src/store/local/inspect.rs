@@ -179,9 +179,10 @@ impl<D: Disk> LocalStore<D> {
         let mut found = Vec::new();
         for name in self.disk.names(folder).map_err(ctx("listing", place))? {
             let name = name.map_err(ctx("listing", place))?;
-            if let Some(entry) =
-                self.disk.entry(folder, &name).map_err(ctx("looking at", &at(place, &name)))?
-            {
+            let entry = self.disk.entry(folder, &name).map_err(ctx("looking at", &at(place, &name)))?;
+            // A name that is no text cannot be asked for by its text, and is none of ours.
+            let no_text = || name.contains(char::REPLACEMENT_CHARACTER).then_some(Entry::Other);
+            if let Some(entry) = entry.or_else(no_text) {
                 found.push((name, entry));
             }
         }
