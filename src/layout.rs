@@ -10,7 +10,7 @@
 use std::fmt;
 
 use crate::job::{DEFAULT_FAMILY, Family, JobId, JobRef, Origin};
-use crate::manifest::Digest;
+use crate::manifest::{Digest, FileRecord};
 
 /// The record of a job, in its folder.
 pub const MANIFEST_NAME: &str = "manifest.json";
@@ -49,6 +49,37 @@ impl Key {
         Self { folder: folder(job), name }
     }
 
+    /// The file of one output under a name that is free for these bytes: the plain one, else the one with the digest's
+    /// first digits, else with digits that follow from them.
+    ///
+    /// | the visible record | the new one | the name is |
+    /// | --- | --- | --- |
+    /// | does not name it | | free |
+    /// | gives it to the same bytes | drops it | free: what lies there may be damaged, and is put right |
+    /// | gives it to the same bytes | keeps it, for another output | taken |
+    /// | gives it to other bytes | | taken |
+    #[must_use]
+    pub fn free(
+        job: &JobRef,
+        output: usize,
+        extension: &str,
+        digest: Digest,
+        visible: &[FileRecord],
+        kept: &[FileRecord],
+    ) -> Self {
+        let taken = |key: &Self| {
+            visible.iter().any(|file| file.path == key.name && file.sha256 != digest)
+                || kept.iter().any(|file| file.path == key.name)
+        };
+        let mut key = Self::output(job, output, extension, None);
+        let mut tail = digest;
+        while taken(&key) {
+            key = Self::output(job, output, extension, Some(&tail));
+            tail = Digest::of(tail.to_string().as_bytes());
+        }
+        key
+    }
+
     /// The file that a record names, or `None` where the name is not one that [`Key::output`] makes for this job.
     #[must_use]
     pub fn recorded(job: &JobRef, name: &str) -> Option<Self> {
@@ -59,7 +90,7 @@ impl Key {
             [index, tail, extension] => (*index, Some(*tail), *extension),
             _ => return None,
         };
-        let number = !index.is_empty() && index.len() <= 9 && index.bytes().all(|byte| byte.is_ascii_digit());
+        let number = index.len() <= 9 && index.parse().is_ok_and(|number: usize| number.to_string() == index);
         let hex = |text: &str| {
             text.len() == DIGEST_TAIL && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
@@ -216,6 +247,49 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_free_unless_a_record_gives_it_to_other_bytes_or_keeps_it() {
+        let job = job("147");
+        let (first, second) = (Digest::of(b"first"), Digest::of(b"second"));
+        let named = |path: &str, sha256| -> FileRecord {
+            serde_json::from_value(
+                serde_json::json!({"output": 0, "path": path, "bytes": 5, "sha256": sha256,
+                "kind": "gif", "source": "https://media.test/a.gif", "rung": "output", "attempts": 1,
+                "archived_at": "2026-01-02T03:04:05Z"}),
+            )
+            .unwrap()
+        };
+        let tail = Key::output(&job, 0, "gif", Some(&second));
+        let next = Key::output(&job, 0, "gif", Some(&Digest::of(second.to_string().as_bytes())));
+        let plain = || named("147-0.gif", first);
+        let table: [(&str, Digest, Vec<FileRecord>, usize, &str); 7] = [
+            ("nothing is named", first, vec![], 0, "147-0.gif"),
+            ("another name is taken", first, vec![named("147-1.gif", second)], 1, "147-0.gif"),
+            ("the same bytes, dropped", first, vec![plain()], 0, "147-0.gif"),
+            (
+                "the same bytes, kept for another output",
+                second,
+                vec![named("147-0.gif", second)],
+                1,
+                tail.name(),
+            ),
+            ("other bytes", second, vec![plain()], 0, tail.name()),
+            ("both names kept", second, vec![plain(), named(tail.name(), second)], 2, next.name()),
+            (
+                "digits that two digests share",
+                second,
+                vec![plain(), named(tail.name(), first)],
+                0,
+                next.name(),
+            ),
+        ];
+        for (what, digest, visible, kept, want) in table {
+            let key = Key::free(&job, 0, "gif", digest, &visible, &visible[..kept]);
+            assert_eq!(key.name(), want, "{what}");
+            assert_eq!(Key::recorded(&job, want), Some(key), "{what}");
+        }
+    }
+
+    #[test]
     fn a_record_cannot_name_what_is_not_a_file_of_its_job() {
         let job = job("147");
         let hostile = [
@@ -228,6 +302,8 @@ mod tests {
             "147-0",
             "147-x.gif",
             "147-0.GIF",
+            "147-00.gif",
+            "147-01.gif",
             "147-0.12345678.gif.x",
             "147-0.1234567.gif",
             "147-0.1234567G.gif",

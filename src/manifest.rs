@@ -443,6 +443,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
     use crate::job::{DEFAULT_ORIGIN, Defaults};
+    use proptest::prelude::*;
 
     fn empty() -> Manifest {
         let job = Defaults::new(DEFAULT_ORIGIN, None).unwrap().parse("147").unwrap().job;
@@ -571,5 +572,37 @@ mod tests {
         assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
         assert_eq!(Digest::parse(&digest.to_string().to_uppercase()), None);
         assert_eq!(Digest::parse("e3b0"), None);
+    }
+
+    /// A record that is read is written again as it was understood.
+    fn assert_stable(bytes: &[u8]) {
+        if let Ok(manifest) = Manifest::read(bytes) {
+            assert_eq!(Manifest::read(&manifest.to_bytes()).as_ref(), Ok(&manifest));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            assert_stable(&bytes);
+        }
+
+        #[test]
+        fn a_record_with_a_flipped_byte_is_refused_or_read_as_what_it_says(
+            files in 0..3_usize,
+            lost in 0..3_usize,
+            place in 0..1_000_usize,
+            byte in any::<u8>(),
+        ) {
+            let mut manifest = empty();
+            manifest.outputs = (files + lost > 0).then_some(files + lost);
+            manifest.files = (0..files).map(file).collect();
+            manifest.missing = (files..files + lost).map(|output| missing(output, true)).collect();
+            let mut bytes = manifest.to_bytes();
+            assert_eq!(Manifest::read(&bytes).unwrap().files, manifest.files);
+            let place = place % bytes.len();
+            bytes[place] = byte;
+            assert_stable(&bytes);
+        }
     }
 }

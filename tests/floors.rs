@@ -17,7 +17,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("manifest", &["job", "retry"]),
     ("layout", &["job", "manifest"]),
-    ("reply", &["job", "retry"]),
+    ("reply", &["job", "media", "retry"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
     ("verdict", &["job", "layout", "manifest"]),

@@ -59,6 +59,8 @@ impl From<StoreError> for CliError {
         let code = match error {
             StoreError::Busy { .. } => BUSY,
             StoreError::Io { .. }
+            | StoreError::Full { .. }
+            | StoreError::Unfit { .. }
             | StoreError::Conflict { .. }
             | StoreError::Foreign { .. }
             | StoreError::Newer { .. } => LOCAL,

@@ -42,7 +42,8 @@ impl Progress {
         (load(&self.jobs), load(&self.files), load(&self.bytes))
     }
 
-    pub(super) fn add_jobs(&self, jobs: usize) {
+    /// Counts so many jobs more.
+    pub fn add_jobs(&self, jobs: usize) {
         self.jobs.fetch_add(jobs as u64, Memory::Relaxed);
     }
 

@@ -140,13 +140,13 @@ mod tests {
         let escaped = units.collect::<Vec<_>>().concat();
         let base64 = data_encoding::BASE64.encode(KEY.as_bytes()).replace('/', "\\/");
         let answer = format!(
-            r#"{{"status":"success","output":["http://127.0.0.1/a.gif"],"meta":{{"key":{plain},"again":"{escaped}","coded":"{base64}"}}}}"#
+            r#"{{"status":"success","output":["http://127.0.0.1/a.gif"],"meta":{{"model":{plain},"again":"{escaped}","coded":"{base64}"}}}}"#
         );
         let (reply, sent) = ask(answer).await;
         assert_eq!(sent, json!({ "key": KEY }).to_string());
         let Ok(Reply::Done(done)) = reply else { panic!("not done") };
         let meta = serde_json::to_value(done.meta).unwrap();
-        assert_eq!(meta, json!({ "key": "[key]", "again": "[key]", "coded": "[key]" }));
+        assert_eq!(meta, json!({ "model": "[key]", "again": "[key]", "coded": "[key]" }));
     }
 
     #[tokio::test]
