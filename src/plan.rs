@@ -320,6 +320,27 @@ pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
     plans
 }
 
+/// Keeps every record that [`keep`] gave to nobody in the place that it has, where that place is free: for a repair,
+/// which changes nothing but what is bad. `false` where one has no place among these outputs.
+#[must_use]
+pub fn keep_the_others(plans: &mut [FilePlan], records: &[FileRecord]) -> bool {
+    let placed = |plans: &[FilePlan], record: &FileRecord| {
+        plans.iter().any(|plan| matches!(plan, FilePlan::Keep(kept) if kept.path == record.path))
+    };
+    records.iter().all(|record| {
+        if placed(plans, record) {
+            return true;
+        }
+        match plans.get_mut(record.output) {
+            Some(free @ FilePlan::Fetch) => {
+                *free = FilePlan::Keep(Box::new(record.clone()));
+                true
+            }
+            Some(FilePlan::Keep(_)) | None => false,
+        }
+    })
+}
+
 fn serves(record: &FileRecord, output: &Identity) -> bool {
     if record.rung == Rung::Inline {
         return output.inline == Some(record.sha256);

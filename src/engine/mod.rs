@@ -15,6 +15,7 @@ mod fetch;
 mod output;
 mod rate;
 mod record;
+pub mod repair;
 pub mod survey;
 pub mod verify;
 

@@ -50,11 +50,23 @@ pub fn verify(
     options: &VerifyOptions,
     stop: &CancellationToken,
     progress: &Progress,
+    take: impl FnMut(Finding),
+) -> Result<Tally, StoreError> {
+    verify_these(store, store.folders()?, options, stop, progress, take)
+}
+
+/// Verifies these folders, as [`verify`] does.
+pub(super) fn verify_these(
+    store: &Store,
+    folders: Folders,
+    options: &VerifyOptions,
+    stop: &CancellationToken,
+    progress: &Progress,
     mut take: impl FnMut(Finding),
 ) -> Result<Tally, StoreError> {
     let board = Board {
         state: Mutex::new(BoardState {
-            folders: Some(store.folders()?),
+            folders: Some(folders),
             failed: None,
             files: BinaryHeap::new(),
             reading: 0,
