@@ -81,10 +81,9 @@ pub enum RecordState {
 pub fn record(state: RecordState, offers: Offers) -> Step {
     match (state, offers) {
         (RecordState::Sound, _) => Step::Keep,
-        (RecordState::Newer, _) => Step::Leave,
         (RecordState::Lost, Offers { other: true, .. }) => Step::CopyOther,
         (RecordState::Lost, Offers { ask: true, .. }) => Step::Ask,
-        (RecordState::Lost, Offers { .. }) => Step::Leave,
+        (RecordState::Newer | RecordState::Lost, Offers { .. }) => Step::Leave,
     }
 }
 

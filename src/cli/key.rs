@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use vfetch::net::ApiKey;
+use vfetch::text::Redactor;
 
 use super::error::CliError;
 
@@ -31,6 +32,11 @@ impl KeyArgs {
         self.key_file.as_deref() == Some(Path::new("-"))
     }
 
+    /// Whether a key was given anywhere.
+    pub(crate) fn is_given(&self) -> bool {
+        self.key_file.is_some() || self.key_command.is_some() || in_environment()
+    }
+
     /// Reads the key.
     pub(crate) fn read(&self) -> Result<ApiKey, CliError> {
         let (text, place) = match (&self.key_file, &self.key_command) {
@@ -44,6 +50,21 @@ impl KeyArgs {
         }
         Ok(key)
     }
+}
+
+/// Takes the key in the environment out of what is said before a command has read its key: whoever has it there may
+/// have put it among the arguments too.
+pub(crate) fn redactor() -> Redactor {
+    let key = from_environment().ok().and_then(|text| ApiKey::new(text).ok());
+    key.map_or_else(Redactor::default, |key| Redactor::new(&key))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the key must not be an argument, so no option reads this variable"
+)]
+fn in_environment() -> bool {
+    std::env::var_os(KEY_VARIABLE).is_some()
 }
 
 #[expect(

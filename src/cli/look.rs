@@ -1,19 +1,20 @@
 //! What the commands share that look at an archive: which one, how progress is shown, and where results go.
 
 use std::fmt;
-use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
+use std::io::{self, BufWriter, Stdout, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use vfetch::engine::survey::Progress;
 use vfetch::store::{Open, Store};
 use vfetch::view::table::{bytes, counted};
 
-use super::args::ProgressArg;
 use super::error::CliError;
+use super::report::{self, Shown};
 use super::signals::{self, Caught};
 
 /// What a shell says of a program that wrote to a pipe which nobody reads any more: 128 + SIGPIPE.
@@ -46,8 +47,8 @@ pub(crate) struct ShowArgs {
     #[arg(long, env = "VFETCH_JSON")]
     pub(crate) json: bool,
     /// How progress is shown on stderr.
-    #[arg(long, value_name = "HOW", env = "VFETCH_PROGRESS", value_enum, default_value_t = ProgressArg::Auto)]
-    pub(crate) progress: ProgressArg,
+    #[arg(long, value_name = "HOW", env = "VFETCH_PROGRESS", value_enum, default_value_t = report::Progress::Auto)]
+    pub(crate) progress: report::Progress,
     /// Nothing but results.
     #[arg(short, long, env = "VFETCH_QUIET")]
     pub(crate) quiet: bool,
@@ -61,8 +62,7 @@ pub(crate) async fn watched<T: Send + 'static>(
 ) -> Result<(T, Caught), CliError> {
     let stop = CancellationToken::new();
     let caught = signals::watch(stop.clone())?;
-    let progress = Arc::new(Progress::default());
-    let desk = Desk { watch: Watch::start(show, what, &progress), progress, stop };
+    let desk = Desk::new(show, what, stop);
     match tokio::task::spawn_blocking(move || work(&desk)).await {
         Ok(done) => Ok((done, caught)),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -78,6 +78,12 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// Begins to show progress; nobody listens for signals here.
+    pub(crate) fn new(show: &ShowArgs, what: &'static str, stop: CancellationToken) -> Self {
+        let progress = Arc::new(Progress::default());
+        Self { watch: Watch::start(show, what, &progress), progress, stop }
+    }
+
     /// Where results go.
     pub(crate) fn out(&self) -> Out<'_> {
         Out { desk: self, inner: BufWriter::new(io::stdout()), failed: None }
@@ -157,13 +163,13 @@ struct Watch {
 
 impl Watch {
     fn start(show: &ShowArgs, what: &'static str, progress: &Arc<Progress>) -> Self {
-        let terminal = io::stderr().is_terminal();
-        match show.progress {
-            _ if show.quiet => Self { bar: None, _plain: None },
-            ProgressArg::None => Self { bar: None, _plain: None },
-            ProgressArg::Bar => Self { bar: Some(bar(what, progress)), _plain: None },
-            ProgressArg::Auto if terminal => Self { bar: Some(bar(what, progress)), _plain: None },
-            ProgressArg::Auto | ProgressArg::Plain => Self { bar: None, _plain: Some(plain(what, progress)) },
+        match report::shown(show.progress, show.quiet) {
+            Shown::Bars => Self { bar: Some(bar(what, progress)), _plain: None },
+            Shown::Plain => {
+                Self { bar: None, _plain: Some(plain(progress, move |so_far| so_far.line(what))) }
+            }
+            Shown::Json => Self { bar: None, _plain: Some(plain(progress, move |so_far| so_far.json(what))) },
+            Shown::Nothing => Self { bar: None, _plain: None },
         }
     }
 
@@ -188,7 +194,7 @@ fn bar(what: &'static str, progress: &Arc<Progress>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     let progress = Arc::clone(progress);
     let so_far = move |state: &ProgressState, to: &mut dyn fmt::Write| {
-        let _ = to.write_str(&so_far(what, &progress, state.elapsed()));
+        let _ = to.write_str(&SoFar::of(&progress, state.elapsed()).line(what));
     };
     if let Ok(style) = ProgressStyle::with_template("{spinner} {so_far}") {
         bar.set_style(style.with_key("so_far", so_far));
@@ -197,30 +203,51 @@ fn bar(what: &'static str, progress: &Arc<Progress>) -> ProgressBar {
     bar
 }
 
-fn plain(what: &'static str, progress: &Arc<Progress>) -> Sender<()> {
+fn plain(progress: &Arc<Progress>, text: impl Fn(&SoFar) -> String + Send + 'static) -> Sender<()> {
     let (sender, receiver) = channel();
     let progress = Arc::clone(progress);
     std::thread::spawn(move || {
         let mut elapsed = Duration::ZERO;
         while receiver.recv_timeout(PLAIN_EACH) == Err(RecvTimeoutError::Timeout) {
             elapsed += PLAIN_EACH;
-            let _ = writeln!(io::stderr(), "{}", so_far(what, &progress, elapsed));
+            let _ = writeln!(io::stderr(), "{}", text(&SoFar::of(&progress, elapsed)));
         }
     });
     sender
 }
 
-/// `verifying: 9,812 jobs, 10,233 files, 3.2 GiB, 1.1 GiB/s`
-fn so_far(what: &str, progress: &Progress, elapsed: Duration) -> String {
-    let (jobs, files, read) = progress.so_far();
-    let mut line = format!("{what}: {}", counted(jobs, "job"));
-    if files > 0 {
-        line.extend([", ", &counted(files, "file")]);
+/// How far things are.
+struct SoFar {
+    jobs: u64,
+    files: u64,
+    bytes: u64,
+    elapsed: Duration,
+}
+
+impl SoFar {
+    fn of(progress: &Progress, elapsed: Duration) -> Self {
+        let (jobs, files, bytes) = progress.so_far();
+        Self { jobs, files, bytes, elapsed }
     }
-    if read > 0 {
-        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        let rate = read.saturating_mul(1_000) / milliseconds;
-        line.extend([", ", &bytes(read), ", ", &bytes(rate), "/s"]);
+
+    /// `verifying: 9,812 jobs, 10,233 files, 3.2 GiB, 1.1 GiB/s`
+    fn line(&self, what: &str) -> String {
+        let mut line = format!("{what}: {}", counted(self.jobs, "job"));
+        if self.files > 0 {
+            line.extend([", ", &counted(self.files, "file")]);
+        }
+        if self.bytes > 0 {
+            let milliseconds = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+            let rate = self.bytes.saturating_mul(1_000) / milliseconds;
+            line.extend([", ", &bytes(self.bytes), ", ", &bytes(rate), "/s"]);
+        }
+        line
     }
-    line
+
+    fn json(&self, what: &str) -> String {
+        let Self { jobs, files, bytes, elapsed } = self;
+        let seconds = elapsed.as_secs();
+        json!({"event": "progress", "what": what, "jobs": jobs, "files": files, "bytes": bytes, "seconds": seconds})
+            .to_string()
+    }
 }

@@ -169,7 +169,7 @@ fn summary_json(tally: &Tally, stopped: bool) -> serde_json::Value {
     })
 }
 
-fn subset(text: &str) -> Result<Share, String> {
+pub(super) fn subset(text: &str) -> Result<Share, String> {
     let parsed =
         text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
     match parsed {

@@ -420,7 +420,7 @@ impl Mender {
     /// where not all of them could be had.
     async fn take_over(&self, case: &mut Case, job: &JobRef, manifest: &Manifest) -> Result<bool, Error> {
         let names = self.names(&case.folder).await?;
-        let (store, staging, copies) =
+        let (store, staging, sources) =
             (self.store.clone(), Arc::clone(&self.staging), Arc::clone(&self.copies));
         let (wanted, of_job) = (manifest.files.clone(), job.clone());
         let brought = blocking(move || {
@@ -429,7 +429,7 @@ impl Mender {
                 let Some(key) = Key::recorded(&of_job, &file.path) else { return Ok(None) };
                 if store.hash(&key).is_ok_and(|seen| seen == (file.sha256, file.bytes)) {
                     here.push(file.path);
-                } else if let Some(copy) = copies.bring_other(&staging, &of_job, &file)? {
+                } else if let Some(copy) = sources.bring_other(&staging, &of_job, &file)? {
                     brought.push(copy);
                 } else {
                     return Ok(None);
@@ -437,10 +437,10 @@ impl Mender {
             }
             Ok::<_, StoreError>(Some((here, brought)))
         });
-        let Some((here, came)) = brought.await? else { return Ok(false) };
+        let Some((here, copied)) = brought.await? else { return Ok(false) };
         let aside = names.into_iter().filter(|name| !here.contains(name)).collect();
         self.put_aside(case, aside).await?;
-        let files = came.into_iter().map(|copied| (copied.proven, copied.key)).collect();
+        let files = copied.into_iter().map(|copied| (copied.proven, copied.key)).collect();
         self.store.commit(&self.staging, job, files, manifest.clone(), None).await?;
         case.record_from = Some("the other archive".into());
         Ok(true)

@@ -9,8 +9,8 @@
 //! 4. each proven file, synced when it was proven, is renamed to its key, and the folder is synced;
 //! 5. the new record is renamed over the old one, and the folder is synced; where the old one named no file the
 //!    archive's root is synced too, since nobody knows whether whoever made the folder came so far;
-//! 6. files that only the old record named are removed, if the new one is complete: until then what an archive once
-//!    had is not thrown away.
+//! 6. files that only the old record named are removed, if the new one is complete and has another for their output:
+//!    until then what an archive once had is not thrown away.
 //!
 //! A record is synced if it or the one before it names a file. The others (notes of pending, failed and gone jobs) are
 //! swapped in atomically but not synced: losing one costs a question to the API.
@@ -256,13 +256,15 @@ fn ensure_root<D: Disk>(disk: &D, path: &Path) -> Result<(), StoreError> {
     disk.sync_folder(&above).map_err(ctx("syncing", &parent.display().to_string()))
 }
 
-/// Files that the old record has and the new one has not. A name that no record of this job could have given is not
-/// ours to remove.
+/// Files that the old record has and the new one has others for. A name that no record of this job could have given is
+/// not ours to remove.
 fn dropped(job: &JobRef, before: &Found, manifest: &Manifest) -> Vec<Key> {
     let Found::Record(before, _) = before else { return Vec::new() };
-    let names = before.files.iter().map(|file| &file.path);
-    let gone = names.filter(|name| !manifest.files.iter().any(|file| file.path == **name));
-    gone.filter_map(|name| Key::recorded(job, name)).collect()
+    let replaced = before.files.iter().filter(|old| {
+        let named = manifest.files.iter().any(|new| new.path == old.path);
+        !named && manifest.files.iter().any(|new| new.output == old.output)
+    });
+    replaced.filter_map(|old| Key::recorded(job, &old.path)).collect()
 }
 
 /// The file's bytes. Of one that is too large for a record it gives only the first, which then are none.
