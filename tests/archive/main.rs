@@ -9,5 +9,9 @@
 mod bed;
 mod exports;
 mod lists;
+mod old;
 mod planted;
+mod repairs;
+#[path = "../support/mod.rs"]
+mod support;
 mod verifies;
