@@ -344,15 +344,26 @@ impl Worker<'_> {
         }
     }
 
-    /// Reports a fault, unless another process has replaced the record meanwhile: then what was seen may have been a
-    /// commit half way.
+    /// Reports a fault, unless another process is writing to the job: then what was seen may have been a commit half
+    /// way. So it is looked at once more when no commit is under way.
     fn confirm(&mut self, folder: &str, name: &str, verdict: Verdict, judged_by: Option<Version>) {
         self.store.settle(folder);
         let now = match self.store.record_in(folder) {
             Ok(Record::Sound(_, version)) => Some(version),
             _ => None,
         };
-        if now == judged_by {
+        let is_there = || {
+            let names = self.store.names(folder).unwrap_or_default();
+            name != MANIFEST_NAME && names.iter().any(|(there, _)| there == name)
+        };
+        let still = match &verdict {
+            _ if now != judged_by => false,
+            Verdict::Missing => !is_there(),
+            Verdict::Extra => is_there(),
+            // What a record names is never written again, so its bytes are not those of a commit half way.
+            Verdict::Whole | Verdict::Damaged(_) | Verdict::Unreadable(_) => true,
+        };
+        if still {
             self.find(folder, name, verdict);
         } else {
             self.tally.changed += 1;

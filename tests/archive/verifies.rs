@@ -15,8 +15,8 @@ fn signs(stdout: &str) -> BTreeSet<String> {
 #[test]
 fn a_thousand_planted_damages_are_found_and_nothing_else_and_nothing_is_written() {
     let bed = Bed::new();
-    planted::whole(&bed, 3_000);
-    let planted = planted::plant_all(&bed, 3_000, 1_000, 7);
+    planted::whole(&bed, 2_000);
+    let planted = planted::plant_all(&bed, 2_000, 1_000, 7);
     let before = bed.fingerprint();
     let ran = bed.run(&["verify", "out"]).exits(6);
     let want: BTreeSet<String> = planted.values().flat_map(|(_, lines)| lines.clone()).collect();
@@ -230,4 +230,80 @@ fn a_reader_that_has_seen_enough_ends_the_verification_quietly() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(141));
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
+}
+
+#[test]
+fn a_signal_ends_a_verification_soon_and_says_how_far_it_came() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::Stdio;
+    let bed = Bed::new();
+    let mut record = bed.complete("147", &[&content(1, 500)]);
+    // Hashing this takes far longer than anybody waits: most of it is a hole.
+    record.files[0].bytes = 1 << 36;
+    fs::File::options().write(true).open(bed.file("147/147-0.gif")).unwrap().set_len(1 << 36).unwrap();
+    bed.write(&record);
+    fs::write(bed.file("147/notes.txt"), "x").unwrap();
+    let mut child =
+        bed.command(&["verify", "out"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "+ 147/notes.txt\n");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("stopped: 1 job: 0 files ok"), "{said}");
+}
+
+#[test]
+fn a_writer_at_work_is_no_damage() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tokio_util::sync::CancellationToken;
+    use vfetch::engine::survey::Progress;
+    use vfetch::engine::verify::{self, VerifyOptions};
+    use vfetch::layout::Key;
+    use vfetch::manifest::Digest;
+    use vfetch::store::Store;
+
+    let bed = Bed::new();
+    let mut record = bed.complete("147", &[&content(0, 400)]);
+    let job = bed.job("147");
+    let store = Store::create(&bed.archive(), false).unwrap();
+    let rounds = Arc::new(AtomicU64::new(0));
+    let (writer, written) = (store.clone(), Arc::clone(&rounds));
+    // Each round gives the output other bytes under another name, as a run with --force does.
+    let writing = std::thread::spawn(move || {
+        let staging = Arc::new(writer.staging().unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for round in 1..=400 {
+            let bytes = content(round, 400);
+            let digest = Digest::of(&bytes);
+            let mut part = staging.begin(&job, 0).unwrap();
+            part.append(&bytes).unwrap();
+            let key = Key::output(&job, 0, "gif", Some(&digest));
+            (record.files[0].path, record.files[0].sha256) = (key.name().into(), digest);
+            let replaces = writer.look(&job).unwrap().version();
+            let commit = async {
+                let proven = writer.prove(part, digest, 400).await?;
+                writer.commit(&staging, &job, vec![(proven, key)], record.clone(), replaces).await
+            };
+            runtime.block_on(commit).unwrap();
+            written.store(round, Ordering::SeqCst);
+        }
+    });
+    let mut looks = 0;
+    while rounds.load(Ordering::SeqCst) < 400 && !writing.is_finished() {
+        let (options, stop, progress) =
+            (VerifyOptions::default(), CancellationToken::new(), Progress::default());
+        let tally = verify::verify(&store, &options, &stop, &progress, |finding| {
+            panic!("a false alarm: {finding:?}");
+        });
+        assert_eq!(tally.unwrap().faults(), 0);
+        looks += 1;
+    }
+    writing.join().unwrap();
+    assert!(looks > 3, "{looks}");
 }
