@@ -4,12 +4,14 @@
 //! [`refs`] and [`report`]. Everything here uses the library as any other program would.
 
 mod args;
+mod demo;
 mod error;
 mod export;
 mod get;
 mod key;
 mod list;
 mod look;
+mod mock;
 mod refs;
 mod repair;
 mod report;
@@ -60,6 +62,10 @@ enum Command {
     Repair(Box<repair::RepairArgs>),
     /// Write checksums, records or a table of an archive for other programs.
     Export(export::ExportArgs),
+    /// See the whole of vfetch at work, without an account and without the network.
+    Demo(demo::DemoArgs),
+    /// Serve a look-alike of the API on this machine, for trials without an account.
+    Mock(mock::MockArgs),
 }
 
 impl Command {
@@ -71,6 +77,8 @@ impl Command {
             Self::Verify(args) => verify::run(args).await,
             Self::Repair(args) => repair::run(*args).await,
             Self::Export(args) => export::run(args).await,
+            Self::Demo(args) => demo::run(args).await,
+            Self::Mock(args) => mock::run(args).await,
         }
     }
 }

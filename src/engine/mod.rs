@@ -17,6 +17,7 @@ mod output;
 mod rate;
 mod record;
 pub mod repair;
+mod sorted;
 pub mod survey;
 pub mod verify;
 

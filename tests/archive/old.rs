@@ -23,15 +23,15 @@ fn an_archive_of_the_first_format_is_whole() {
 
 #[test]
 fn an_archive_of_the_first_format_is_counted() {
-    let status = bed_status(&first_format());
-    let jobs = |of: &str| status["states"][of]["jobs"].as_u64();
+    let report = bed_status(&first_format());
+    let jobs = |of: &str| report["states"][of]["jobs"].as_u64();
     let states = ["complete", "partial", "pending", "failed", "gone"].map(jobs);
     assert_eq!(states, [Some(4), Some(1), Some(1), Some(1), Some(1)]);
-    assert_eq!(status["all"], serde_json::json!({"jobs": 8, "files": 6, "bytes": 2554}));
-    assert_eq!(status["families"]["realtime"]["files"], 1);
-    assert_eq!(status["hosts"]["media.example"]["jobs"], 5);
-    assert_eq!(status["at_risk"]["first"][0]["job"], "150");
-    assert_eq!(status["unreadable"]["records"], 0);
+    assert_eq!(report["all"], serde_json::json!({"jobs": 8, "files": 6, "bytes": 2554}));
+    assert_eq!(report["families"]["realtime"]["files"], 1);
+    assert_eq!(report["hosts"]["media.example"]["jobs"], 5);
+    assert_eq!(report["at_risk"]["first"][0]["job"], "150");
+    assert_eq!(report["unreadable"]["records"], 0);
 }
 
 fn bed_status(bed: &Bed) -> serde_json::Value {
