@@ -6,13 +6,19 @@
 mod args;
 mod demo;
 mod error;
+mod export;
 mod get;
 mod key;
+mod list;
+mod look;
 mod mock;
 mod refs;
+mod repair;
 mod report;
 mod signals;
+mod status;
 mod values;
+mod verify;
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -46,6 +52,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Get(Box<get::GetArgs>),
+    Status(status::StatusArgs),
+    List(list::ListArgs),
+    Verify(verify::VerifyArgs),
+    Repair(Box<repair::RepairArgs>),
+    Export(export::ExportArgs),
     Demo(demo::DemoArgs),
     Mock(mock::MockArgs),
 }
@@ -54,6 +65,11 @@ impl Command {
     async fn run(self) -> Result<u8, CliError> {
         match self {
             Self::Get(args) => get::run(*args).await,
+            Self::Status(args) => status::run(args).await,
+            Self::List(args) => list::run(args).await,
+            Self::Verify(args) => verify::run(args).await,
+            Self::Repair(args) => repair::run(*args).await,
+            Self::Export(args) => export::run(args).await,
             Self::Demo(args) => demo::run(args).await,
             Self::Mock(args) => mock::run(args).await,
         }

@@ -265,12 +265,12 @@ impl Store {
     /// The staging area shows that the caller is the archive's one writer.
     pub fn put_aside(
         &self,
-        _staging: &Staging,
+        staging: &Staging,
         folder: &str,
         name: &str,
     ) -> Result<Option<String>, StoreError> {
         match &self.inner {
-            Inner::Local(local) => local.put_aside(folder, name),
+            Inner::Local(local) => local.put_aside(staging, folder, name),
         }
     }
 
