@@ -67,6 +67,19 @@ impl Key {
         good.then(|| Self { folder: folder(job), name: name.into() })
     }
 
+    /// Further names for the file of the same output, each with eight other digits of its digest: for a store where
+    /// somebody else's bytes may have the first one.
+    pub fn alternatives(&self, digest: &Digest) -> impl Iterator<Item = Self> + use<> {
+        let mut parts = self.name.split('.');
+        let (stem, extension) = (parts.next().unwrap_or_default(), parts.next_back().unwrap_or_default());
+        let digits = digest.to_string();
+        let tails = digits.as_bytes().chunks(DIGEST_TAIL);
+        let names = tails.map(|tail| format!("{stem}.{}.{extension}", String::from_utf8_lossy(tail)));
+        let others: Vec<String> = names.filter(|name| *name != self.name).collect();
+        let folder = self.folder.clone();
+        others.into_iter().map(move |name| Self { folder: folder.clone(), name })
+    }
+
     /// The job's folder below the root.
     #[must_use]
     pub fn folder(&self) -> &str {
@@ -178,6 +191,18 @@ mod tests {
         assert_eq!(Key::output(&job, 0, "../x", None).name(), "147-0.bin");
         assert_eq!(Key::manifest(&job).to_string(), "147/manifest.json");
         assert_eq!((other.folder(), Key::recorded(&job, other.name())), ("147", Some(other.clone())));
+    }
+
+    #[test]
+    fn an_output_has_further_names_that_are_all_its_own() {
+        let (job, digest) = (job("147"), Digest::of(b"other"));
+        let digits = digest.to_string();
+        let plain: Vec<Key> = Key::output(&job, 0, "gif", None).alternatives(&digest).collect();
+        assert_eq!(plain.len(), digits.len() / DIGEST_TAIL);
+        assert_eq!(plain[0], Key::output(&job, 0, "gif", Some(&digest)));
+        assert_eq!(plain[7].name(), format!("147-0.{}.gif", &digits[56..]));
+        assert!(plain.iter().all(|key| Key::recorded(&job, key.name()).as_ref() == Some(key)));
+        assert_eq!(plain[0].alternatives(&digest).collect::<Vec<_>>(), plain[1..]);
     }
 
     #[test]

@@ -58,7 +58,9 @@ impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::Busy { .. } => BUSY,
+            StoreError::BadPlace { .. } | StoreError::NoArchive { .. } => USAGE,
             StoreError::Io { .. }
+            | StoreError::Remote { .. }
             | StoreError::Conflict { .. }
             | StoreError::Foreign { .. }
             | StoreError::Newer { .. } => LOCAL,

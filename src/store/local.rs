@@ -46,6 +46,12 @@ impl<D: Disk> LocalStore<D> {
         Ok(Self { disk, root: Arc::new(root), place, sync, staged: AtomicU64::new(0) })
     }
 
+    /// What the archive is called.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// Opens and locks the staging area; see [`Staging::open`].
     pub fn staging(&self) -> Result<Staging<D>, StoreError> {
         Staging::open(self.disk.clone(), &self.root, &self.place, self.sync)
