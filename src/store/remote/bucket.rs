@@ -25,8 +25,8 @@ use super::trouble::{Kind, Trouble};
 use crate::manifest::{Digest, MANIFEST_MAX};
 use crate::retry::backoff;
 
-/// How often in a row a request whose outcome is in doubt is made again, on top of the crate's own patience.
-const DOUBTS: u32 = 5;
+/// How often in a row a request whose outcome is in doubt is made again, where the crate does not do so itself.
+pub(super) const DOUBTS: u32 = 5;
 /// Bytes of uploads that may be in memory at once, in MiB: enough to fill a fast line, small beside the machine's.
 pub(super) const ROOM_MIB: u32 = 64;
 /// The name of the object's metadata that tells which commit made it.
@@ -136,7 +136,7 @@ impl Bucket {
     /// | done | | here |
     /// | there is one, or no clear answer | of this commit | here |
     /// | there is one, or no clear answer | of another one | taken |
-    /// | there is one, or no clear answer | nothing there | asked again |
+    /// | there is one, or no clear answer | nothing there | asked again, unless that was done often enough |
     /// | refused | | an error |
     pub(super) async fn create(&self, spot: &Spot, body: Bytes, mark: &str) -> Result<Created, StoreError> {
         let bytes = body.len() as u64;
@@ -158,7 +158,7 @@ impl Bucket {
                 None => {}
             }
             failures += 1;
-            if failures > DOUBTS {
+            if failures > DOUBTS || !is_worth_a_try(&refusal) {
                 return Err(failed("writing", spot)(&refusal));
             }
             tracing::debug!(place = %spot.place, %failures, "the outcome of a write is in doubt");
@@ -260,7 +260,12 @@ pub(super) fn lost_race(refusal: &Refusal) -> bool {
 
 /// Whether only a look can tell what a write has done.
 pub(super) fn in_doubt(refusal: &Refusal) -> bool {
-    lost_race(refusal) || Trouble::of(refusal).may_pass()
+    lost_race(refusal) || Trouble::of(refusal).is_unclear()
+}
+
+/// Whether a write that a look did not find is worth another try.
+pub(super) fn is_worth_a_try(refusal: &Refusal) -> bool {
+    lost_race(refusal) || Trouble::of(refusal).is_worth_a_try()
 }
 
 pub(super) fn failed(doing: &'static str, spot: &Spot) -> impl Fn(&Refusal) -> StoreError {
@@ -315,7 +320,7 @@ impl Reader {
                 Some(Err(refusal)) => refusal,
             };
             self.failures += 1;
-            if self.failures > DOUBTS || !Trouble::of(&refusal).may_pass() {
+            if self.failures > DOUBTS || !Trouble::of(&refusal).is_worth_a_try() {
                 return Err(failed("reading", &self.spot)(&refusal));
             }
             tokio::time::sleep(pause(self.failures)).await;

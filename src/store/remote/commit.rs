@@ -9,7 +9,7 @@ use object_store::{PutMode, PutOptions, PutPayload, UpdateVersion};
 
 use super::super::look::{Found, Version};
 use super::super::{Proven, StoreError, at};
-use super::bucket::{Bucket, Created, Spot, attributes, failed, in_doubt, pause};
+use super::bucket::{Bucket, Created, DOUBTS, Spot, attributes, failed, in_doubt, is_worth_a_try, pause};
 use super::trouble::{Kind, Trouble};
 use super::upload::{self, Part};
 use crate::job::JobRef;
@@ -18,8 +18,6 @@ use crate::manifest::{Digest, FileRecord, Manifest};
 
 /// Files of one job that are uploaded at once.
 const FILES_AT_ONCE: usize = 8;
-/// How often in a row the record's swap is made again while its outcome is in doubt.
-const DOUBTS: u32 = 5;
 
 /// Commits a job; see [`super::RemoteStore::commit`].
 pub(super) async fn commit(
@@ -193,7 +191,7 @@ impl Commit<'_> {
     /// | --- | --- | --- |
     /// | done | | there |
     /// | it has changed, or no clear answer | ours | there |
-    /// | it has changed, or no clear answer | the one before | put again |
+    /// | it has changed, or no clear answer | the one before | put again, unless that was done often enough |
     /// | it has changed, or no clear answer | another one | lost |
     /// | refused | | an error |
     async fn swap(&self, job: &JobRef, bytes: &Bytes) -> Result<Swap, StoreError> {
@@ -219,7 +217,7 @@ impl Commit<'_> {
                 return Ok(Swap::Lost(there));
             }
             failures += 1;
-            if failures > DOUBTS {
+            if failures > DOUBTS || !is_worth_a_try(&refusal) {
                 return Err(failed("writing", &spot)(&refusal));
             }
             tracing::debug!(place = %spot.place, %failures, "the outcome of a swap is in doubt");

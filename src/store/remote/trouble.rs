@@ -34,6 +34,8 @@ pub struct Trouble {
     /// What kind of trouble it is.
     pub kind: Kind,
     why: String,
+    /// Whether the request was made again already, as often as the client's patience goes.
+    spent: bool,
 }
 
 impl fmt::Display for Trouble {
@@ -54,15 +56,16 @@ impl fmt::Display for Trouble {
 
 impl Trouble {
     pub(super) fn new(kind: Kind, why: impl Into<String>) -> Self {
-        Self { kind, why: why.into() }
+        Self { kind, why: why.into(), spent: false }
     }
 
     /// What this refusal means.
     ///
     /// | the error | status | code | kind |
     /// | --- | --- | --- | --- |
-    /// | not found | | `NoSuchBucket`, `ContainerNotFound` | no bucket |
+    /// | any | | `NoSuchBucket`, `ContainerNotFound` | no bucket |
     /// | not permitted, not authenticated | | | denied |
+    /// | any other | 401, 403 | | denied |
     /// | not supported | | | unfit |
     /// | any other | 408, 429, 500 and more | | unreachable |
     /// | | 400 | the body did not arrive whole | unreachable |
@@ -74,9 +77,10 @@ impl Trouble {
         let text = refusal.to_string();
         let (status, code) = (status(&text), between(&text, "<Code>", "</Code>"));
         let kind = match (refusal, status) {
-            (Refusal::NotFound { .. }, _) if is_no_bucket(&text) => Kind::NoBucket,
+            _ if is_no_bucket(&text) => Kind::NoBucket,
             (Refusal::PermissionDenied { .. } | Refusal::Unauthenticated { .. }, _) => Kind::Denied,
             (Refusal::NotSupported { .. } | Refusal::NotImplemented { .. }, _) => Kind::Unfit,
+            (_, Some(401 | 403)) => Kind::Denied,
             (_, Some(408 | 429 | 500..)) => Kind::Unreachable,
             (_, Some(400)) if code.is_some_and(|code| BROKEN_BODY.contains(&code)) => Kind::Unreachable,
             (_, Some(400)) if code.is_some_and(|code| BAD_TOKEN.contains(&code)) => Kind::Denied,
@@ -85,12 +89,18 @@ impl Trouble {
             (Refusal::Generic { .. } | Refusal::JoinError { .. }, _) => Kind::Unreachable,
             _ => Kind::Refused,
         };
-        Self { kind, why: why(refusal, &text, status, code) }
+        let spent = text.contains(RETRIED);
+        Self { kind, why: why(refusal, &text, status, code), spent }
     }
 
-    /// Whether the same request may fare better later.
-    pub(super) fn may_pass(&self) -> bool {
+    /// Whether nobody knows what the request has done: it may have been carried out all the same.
+    pub(super) fn is_unclear(&self) -> bool {
         self.kind == Kind::Unreachable
+    }
+
+    /// Whether the same request is worth another try at once.
+    pub(super) fn is_worth_a_try(&self) -> bool {
+        self.is_unclear() && !self.spent
     }
 }
 
@@ -104,6 +114,8 @@ const BROKEN_BODY: &[&str] = &[
 ];
 /// Codes of a session that is over.
 const BAD_TOKEN: &[&str] = &["ExpiredToken", "InvalidToken", "TokenRefreshRequired"];
+/// How the client says that it has tried more than once.
+const RETRIED: &str = " retries, max_retries: ";
 /// Where clouds give their own machines credentials; the last place that is tried.
 const METADATA_HOST: &str = "169.254.169.254";
 
@@ -187,6 +199,8 @@ mod tests {
             (Refusal::Unauthenticated { path: path(), source: "401".into() }, Kind::Denied),
             (Refusal::NotSupported { source: "no".into() }, Kind::Unfit),
             (Refusal::NotImplemented { operation: "put".into(), implementer: "x".into() }, Kind::Unfit),
+            (generic(&answered("404", "NoSuchBucket")), Kind::NoBucket),
+            (generic(&answered("403", "AccessDenied")), Kind::Denied),
             (generic(&answered("503", "SlowDown")), Kind::Unreachable),
             (generic(&answered("429", "TooMany")), Kind::Unreachable),
             (generic(&answered("408", "")), Kind::Unreachable),
@@ -208,11 +222,21 @@ mod tests {
         for (refusal, want) in table {
             let trouble = Trouble::of(&refusal);
             assert_eq!(trouble.kind, want, "{refusal}");
-            assert_eq!(trouble.may_pass(), want == Kind::Unreachable);
+            assert_eq!(trouble.is_unclear(), want == Kind::Unreachable);
             let shown = trouble.to_string();
             assert!(!shown.contains("secret") && !shown.contains("AKIASECRET"), "{shown}");
             assert!(shown.chars().all(|letter| !letter.is_control()), "{shown}");
         }
+    }
+
+    #[test]
+    fn only_what_was_not_tried_again_already_is_tried_again() {
+        let lost =
+            "Error performing PUT http://h/b in 1s - HTTP error: connection closed before message completed";
+        let spent = "Error performing PUT http://h/b in 9s, after 3 retries, max_retries: 3, retry_timeout: 60s  - HTTP error";
+        assert!(Trouble::of(&generic(lost)).is_worth_a_try() && Trouble::of(&generic(spent)).is_unclear());
+        assert!(!Trouble::of(&generic(spent)).is_worth_a_try());
+        assert!(!Trouble::of(&generic(&answered("400", "InvalidArgument"))).is_worth_a_try());
     }
 
     #[test]
