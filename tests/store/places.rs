@@ -71,6 +71,14 @@ impl Place {
         Self::new(Store::remote(remote), Bytes::Objects(objects), folder)
     }
 
+    /// The same objects through a client that cannot be relied on; the staging area was opened in better times.
+    pub(crate) fn over_in_trouble(objects: Arc<dyn ObjectStore>, client: Arc<dyn ObjectStore>) -> Self {
+        let (well, mut troubled) = (Self::over(objects), Self::over(client));
+        troubled.staging = OnceLock::from(Arc::clone(well.staging()));
+        troubled.folder = well.folder;
+        troubled
+    }
+
     /// A new bucket on the S3 server; `None` where there is no server, said on standard output.
     pub(crate) fn s3() -> Option<Self> {
         let server = s3_server()?;
@@ -96,13 +104,16 @@ impl Place {
 
     /// A file that was downloaded and proven.
     pub(crate) fn proven(&self, job: &JobRef, output: usize, bytes: &[u8]) -> Proven {
-        let mut partial = self.staging().begin(job, output).unwrap();
-        partial.append(bytes).unwrap();
-        let proven = self.store.prove(partial, Digest::of(bytes), bytes.len() as u64);
-        self.runtime.block_on(proven).unwrap()
+        self.runtime.block_on(self.prove(job, output, bytes))
     }
 
-    /// Commits files under their plain names, or under those with their digest.
+    async fn prove(&self, job: &JobRef, output: usize, bytes: &[u8]) -> Proven {
+        let mut partial = self.staging().begin(job, output).unwrap();
+        partial.append(bytes).unwrap();
+        self.store.prove(partial, Digest::of(bytes), bytes.len() as u64).await.unwrap()
+    }
+
+    /// Commits files under the names that the record gives them.
     pub(crate) fn commit(
         &self,
         job: &JobRef,
@@ -110,14 +121,25 @@ impl Place {
         manifest: Manifest,
         replaces: Option<Version>,
     ) -> Result<(Manifest, Version), StoreError> {
-        let keyed = files.iter().map(|(output, bytes)| {
+        self.runtime.block_on(self.commit_async(job, files, manifest, replaces))
+    }
+
+    pub(crate) async fn commit_async(
+        &self,
+        job: &JobRef,
+        files: &[(usize, &[u8])],
+        manifest: Manifest,
+        replaces: Option<Version>,
+    ) -> Result<(Manifest, Version), StoreError> {
+        let mut keyed = Vec::new();
+        for (output, bytes) in files {
             let digest = Digest::of(bytes);
             let record =
                 manifest.files.iter().find(|file| file.output == *output && file.sha256 == digest).unwrap();
-            (self.proven(job, *output, bytes), Key::recorded(job, &record.path).unwrap())
-        });
-        let keyed = keyed.collect();
-        self.runtime.block_on(self.store.commit(self.staging(), job, keyed, manifest, replaces))
+            let key = Key::recorded(job, &record.path).unwrap();
+            keyed.push((self.prove(job, *output, bytes).await, key));
+        }
+        self.store.commit(self.staging(), job, keyed, manifest, replaces).await
     }
 
     /// Commits the first record of a job with these files.
