@@ -17,15 +17,22 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("manifest", &["job", "retry"]),
     ("layout", &["job", "manifest"]),
-    ("reply", &["job", "retry"]),
+    ("reply", &["job", "media", "retry"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
-    ("net", &["job", "media", "plan", "reply", "retry"]),
+    ("verdict", &["job", "layout", "manifest"]),
+    ("query", &["manifest"]),
+    ("census", &["event", "job", "manifest", "retry"]),
+    ("net", &["job", "media", "plan", "reply", "retry", "text"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",
-        &["event", "job", "layout", "manifest", "media", "net", "plan", "reply", "retry", "store", "text"],
+        &[
+            "census", "event", "job", "layout", "manifest", "media", "net", "plan", "query", "reply",
+            "retry", "store", "text", "verdict",
+        ],
     ),
+    ("view", &["census", "engine", "job", "layout", "manifest", "query", "store", "text", "verdict"]),
     ("serve", &["event", "job", "manifest", "media", "reply", "retry"]),
 ];
 

@@ -58,12 +58,14 @@ impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::Busy { .. } => BUSY,
-            StoreError::BadPlace { .. } | StoreError::NoArchive { .. } => USAGE,
             StoreError::Io { .. }
             | StoreError::Remote { .. }
+            | StoreError::Full { .. }
+            | StoreError::Unfit { .. }
             | StoreError::Conflict { .. }
             | StoreError::Foreign { .. }
             | StoreError::Newer { .. } => LOCAL,
+            StoreError::BadPlace { .. } | StoreError::NoArchive { .. } => USAGE,
         };
         Self { code, message: error.to_string(), hint: None }
     }

@@ -4,10 +4,11 @@
 //! threads, and those that are done already end there: a rerun over a finished list costs one small read a job and no
 //! task. Only the others become tasks, and never more than [`UNDER_WAY`] at once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::fetch::{self, Ended, Glance};
 use super::{Error, Scope, Session};
@@ -50,7 +51,8 @@ pub async fn archive<I>(session: &Arc<Session>, refs: I) -> Option<Stop>
 where
     I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
 {
-    let mut run = Run { session, jobs: JoinSet::new(), refusals: 0, stopped: None };
+    let mut run =
+        Run { session, jobs: JoinSet::new(), under_way: HashSet::new(), refusals: 0, stopped: None };
     let mut batches = JoinSet::new();
     let mut refs = read_ahead(refs);
     let lookers = session.store.readers();
@@ -64,8 +66,8 @@ where
                 more = false;
                 refs.close();
             }
-            Some(ended) = run.jobs.join_next() => run.note(ended.ok()),
-            Some(looked) = batches.join_next() => run.begin(looked.unwrap_or_default()),
+            Some(ended) = run.jobs.join_next() => run.note(of_task(ended)),
+            Some(looked) = batches.join_next() => run.begin(of_task(looked)),
             count = refs.recv_many(&mut batch, BATCH), if more && room => {
                 more = count > 0;
                 let session = Arc::clone(session);
@@ -82,6 +84,8 @@ type Open = (Asked, Found, Vec<bool>);
 struct Run<'a> {
     session: &'a Arc<Session>,
     jobs: JoinSet<(JobRef, Ended)>,
+    /// A job that is named again meanwhile is not begun again.
+    under_way: HashSet<JobRef>,
     refusals: u32,
     stopped: Option<Stop>,
 }
@@ -96,6 +100,9 @@ impl Run<'_> {
             if self.session.stop.is_cancelled() {
                 return;
             }
+            if !self.under_way.insert(asked.job.clone()) {
+                continue;
+            }
             let session = Arc::clone(self.session);
             self.jobs.spawn(async move {
                 let ended = fetch::fetch(&session, &asked, found, present).await;
@@ -105,8 +112,9 @@ impl Run<'_> {
         }
     }
 
-    fn note(&mut self, ended: Option<(JobRef, Ended)>) {
-        let Some((_, ended)) = ended else { return };
+    fn note(&mut self, ended: (JobRef, Ended)) {
+        let (job, ended) = ended;
+        self.under_way.remove(&job);
         match ended {
             Ended::Failed(failure) if failure.class() == Class::Auth => self.note_refusal(failure),
             Ended::Local(error) if error.scope == Scope::Run => self.stop(Stop::Local(error)),
@@ -131,6 +139,11 @@ impl Run<'_> {
         self.session.stop.cancel();
         self.stopped.get_or_insert(why);
     }
+}
+
+/// What a task brought. No task is aborted while it is waited for, and a panic must not pass for a job that is done.
+fn of_task<T>(ended: Result<T, JoinError>) -> T {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 fn look_at(session: &Session, batch: Vec<Result<Asked, BadRef>>) -> (Vec<Open>, Option<Error>) {

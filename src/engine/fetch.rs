@@ -214,8 +214,7 @@ impl<'a> OneJob<'a> {
             if self.ahead.is_none() {
                 self.ahead = self.session.ahead.clone().acquire_owned().await.ok();
             }
-            let answer = self.session.api.fetch(&self.asked.job, super::unix_seconds()).await;
-            match answer {
+            match ask(self.session, &self.asked.job, self.deadline).await {
                 Ok(Reply::Done(done)) => return Ok(done),
                 Ok(Reply::Pending(pending)) => self.wait_for(&pending).await?,
                 Err(failure) => self.endure(failure).await?,
@@ -264,7 +263,7 @@ impl<'a> OneJob<'a> {
         self.pause(&why, None, wait, self.deadline, Ended::Failed(failure)).await
     }
 
-    /// Waits, holding nothing; ends as `over` where the time would be over first.
+    /// Waits, holding nothing; ends as `over` where the wait is over, and at once where the job's time would be.
     async fn pause(
         &mut self,
         why: &str,
@@ -275,11 +274,11 @@ impl<'a> OneJob<'a> {
     ) -> Result<(), Ended> {
         self.ahead = None;
         let now = self.session.moment();
-        let left = until.min(self.deadline).saturating_sub(now);
-        if left.is_zero() {
+        let left = until.saturating_sub(now);
+        let wait = wait.min(left);
+        if left.is_zero() || now + wait >= self.deadline {
             return Err(over);
         }
-        let wait = wait.min(left);
         self.session.report(&Event::JobWaiting { job: &self.asked.job, why, eta, wait });
         tokio::time::sleep(wait).await;
         Ok(())
@@ -397,6 +396,14 @@ impl<'a> OneJob<'a> {
         self.found = Found::Record(Box::new(manifest.clone()), version);
         Ok(manifest)
     }
+}
+
+/// Asks for a job once, before its time is over: neither a host that is to be left alone for longer nor an answer that
+/// drips may hold it beyond that.
+pub(super) async fn ask(session: &Session, job: &JobRef, deadline: Moment) -> Result<Reply, Failure> {
+    let answer = session.api.fetch(job, super::unix_seconds());
+    let answer = tokio::time::timeout_at(session.instant(deadline), answer).await;
+    answer.unwrap_or_else(|_| Err(Failure::new(Cause::DeadlineOver, "the API did not answer in time")))
 }
 
 /// What the outputs of a job brought.

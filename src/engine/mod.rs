@@ -15,6 +15,8 @@ mod fetch;
 mod output;
 mod rate;
 mod record;
+pub mod survey;
+pub mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -251,8 +251,9 @@ fn transport_failure(error: &reqwest::Error) -> Failure {
 }
 
 fn is_rustls_io(source: &(dyn Error + 'static)) -> bool {
+    // Connectors wrap one such error in another.
     let inner = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    inner.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
+    inner.is_some_and(|inner| inner.is::<rustls::Error>() || is_rustls_io(inner))
 }
 
 /// The innermost causes of an error, which say more than its outer layers.

@@ -3,7 +3,7 @@
 use super::StoreError;
 use crate::job::JobRef;
 use crate::layout::{self, Key};
-use crate::manifest::{Digest, Manifest, ManifestError};
+use crate::manifest::{Digest, MANIFEST_MAX, Manifest, ManifestError, State};
 
 /// Which content of a record was read: a commit replaces this one or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,33 @@ impl Found {
     }
 }
 
+/// A record's bytes, if they can be read again.
+pub(super) fn written(job: &JobRef, manifest: &Manifest, place: &str) -> Result<Vec<u8>, StoreError> {
+    let bytes = manifest.to_bytes();
+    let settled = Manifest { state: manifest.derived_state(), ..manifest.clone() };
+    let stranger = manifest.files.iter().find(|file| Key::recorded(job, &file.path).is_none());
+    let why = match (settled.contradiction(), stranger) {
+        (Some(why), _) => why,
+        (None, Some(file)) => format!("it names {:?}, which is no file of this job", file.path),
+        (None, None) if bytes.len() as u64 > MANIFEST_MAX => format!("it has {} bytes", bytes.len()),
+        (None, None) => return Ok(bytes),
+    };
+    Err(StoreError::Unfit { place: place.into(), why })
+}
+
+/// The files that can go once the new record is there: those that only the old one names, if the new one is complete.
+/// Until then what an archive once had is not thrown away. A name that no record of this job could have given is not
+/// ours to remove.
+pub(super) fn dropped(job: &JobRef, before: &Found, manifest: &Manifest) -> Vec<Key> {
+    let Found::Record(before, _) = before else { return Vec::new() };
+    if manifest.derived_state() != State::Complete {
+        return Vec::new();
+    }
+    let names = before.files.iter().map(|file| &file.path);
+    let gone = names.filter(|name| !manifest.files.iter().any(|file| file.path == **name));
+    gone.filter_map(|name| Key::recorded(job, name)).collect()
+}
+
 /// The record in a folder, whoever it belongs to.
 #[derive(Clone, Debug)]
 pub enum Record {
@@ -78,6 +105,22 @@ pub enum Record {
 }
 
 impl Record {
+    /// The record where there is a sound one at its place, `None` where there is none.
+    ///
+    /// # Errors
+    /// Why the one that is there cannot be used.
+    pub fn sound(self) -> Result<Option<(Box<Manifest>, Version)>, String> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Sound(manifest, version) => Ok(Some((manifest, version))),
+            Self::Damaged { why } => Err(why),
+            Self::Newer { version } => {
+                Err(format!("written by a newer vfetch (version {version} of the format)"))
+            }
+            Self::Misplaced { job, folder } => Err(format!("the record of {job}, whose folder is {folder}")),
+        }
+    }
+
     /// What these bytes say, found as the record in this folder.
     ///
     /// | the bytes | the job's folder | its files' names | record |

@@ -15,7 +15,7 @@
 //!    record is compared byte for byte, so a second try is never taken for somebody else's success.
 //! 4. With every file confirmed the record is swapped: created where there was none, else put over the version that was
 //!    read in step 1. Whoever comes second gets a conflict, and removes the files that only it knew of.
-//! 5. Files that only the old record named are removed.
+//! 5. Files that only the old record named are removed, if the new one is complete.
 //!
 //! A commit that is cut short leaves whole objects without a record, and of a large file perhaps pieces; a lifecycle rule
 //! of the bucket for unfinished uploads removes those.
@@ -39,7 +39,7 @@ use object_store::{ObjectStore, PutMode, PutOptions, PutPayload, UpdateVersion};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::disk::{Entry, RealDisk};
-use super::local::{LocalStore, ensure_root};
+use super::local::LocalStore;
 use super::look::{Found, Leftover, LeftoverKind, Record, Version};
 use super::{Folders, Proven, Staging, StoreError, at, ctx};
 use crate::job::JobRef;
@@ -105,9 +105,8 @@ impl RemoteStore {
         let folder = self.staging_folder()?;
         let bucket = Arc::clone(&self.bucket);
         self.threads.wait(async move { keeps_conditions(&bucket).await })?;
-        ensure_root(&RealDisk, &folder)?;
         // What is staged here is worth one download: the bucket is what makes it last.
-        LocalStore::open(RealDisk, &folder, false)?.staging()
+        LocalStore::create(RealDisk, &folder, false)?.staging()
     }
 
     #[expect(

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use object_store::{PutMode, PutOptions, PutPayload, UpdateVersion};
 
-use super::super::look::{Found, Version};
+use super::super::look::{Found, Version, dropped, written};
 use super::super::{Proven, StoreError, at};
 use super::bucket::{Bucket, Created, DOUBTS, Spot, attributes, failed, in_doubt, is_worth_a_try, pause};
 use super::trouble::{Kind, Trouble};
@@ -16,6 +16,8 @@ use crate::job::JobRef;
 use crate::layout::Key;
 use crate::manifest::{Digest, FileRecord, Manifest};
 
+/// Further names that a file is tried under: more than this are never taken.
+const FURTHER_NAMES: usize = 16;
 /// Files of one job that are uploaded at once.
 const FILES_AT_ONCE: usize = 8;
 
@@ -28,23 +30,24 @@ pub(super) async fn commit(
     replaces: Option<Version>,
 ) -> Result<(Manifest, Version), StoreError> {
     let folder = at(&bucket.place, Key::manifest(&job).folder());
-    let before = Before::read(&bucket, &job, replaces, &folder).await?;
-    let commit = Commit { bucket: &bucket, before: &before, mark: format!("{:032x}", fastrand::u128(..)) };
-    let placed = commit.place_all(&files).await?;
+    let record = bucket.spot(&Key::manifest(&job).to_string())?;
+    written(&job, &manifest, &record.place)?;
+    let before = Before::read(&bucket, &job, &record, replaces, &folder).await?;
+    let mark = format!("{:032x}", fastrand::u128(..));
+    let commit = Commit { bucket: &bucket, before: &before, record: &record, mark };
+    let placed = commit.place_all(&files, &manifest).await?;
     for file in &placed {
         rename(&mut manifest, &file.asked, &file.key);
     }
-    let bytes = Bytes::from(manifest.to_bytes());
-    match commit.swap(&job, &bytes).await? {
+    let bytes = Bytes::from(written(&job, &manifest, &record.place)?);
+    match commit.swap(&bytes).await? {
         Swap::Done => {
-            for name in before.names_beside(&manifest) {
-                bucket.remove(&bucket.spot(&format!("{}/{name}", Key::manifest(&job).folder()))?).await;
+            for key in dropped(&job, &before.found, &manifest) {
+                bucket.remove(&bucket.spot(&key.to_string())?).await;
             }
-            // The parts have served; one that cannot be removed is swept away by the next run.
-            let _ = tokio::task::spawn_blocking(move || {
-                files.iter().for_each(|(proven, _)| upload::discard(proven))
-            })
-            .await;
+            let discard = move || files.iter().for_each(|(proven, _)| proven.discard());
+            // What stays is swept away by the next run.
+            let _ = tokio::task::spawn_blocking(discard).await;
             Ok((manifest, Version(Digest::of(&bytes))))
         }
         Swap::Lost(winner) => {
@@ -54,11 +57,11 @@ pub(super) async fn commit(
     }
 }
 
-/// The record that a commit replaces.
+/// What a commit replaces.
 struct Before {
-    manifest: Option<Box<Manifest>>,
-    /// Its content, and the bucket's word for it; `None` where there is to be none.
-    version: Option<(Version, UpdateVersion)>,
+    found: Found,
+    /// The bucket's word for it, for the swap; `None` where there is to be none.
+    version: Option<UpdateVersion>,
 }
 
 impl Before {
@@ -66,28 +69,26 @@ impl Before {
     async fn read(
         bucket: &Bucket,
         job: &JobRef,
+        record: &Spot,
         replaces: Option<Version>,
         folder: &str,
     ) -> Result<Self, StoreError> {
-        let Some(replaces) = replaces else { return Ok(Self { manifest: None, version: None }) };
+        if replaces.is_none() {
+            return Ok(Self { found: Found::Nothing, version: None });
+        }
         let conflict = || StoreError::Conflict { place: folder.into() };
-        let spot = bucket.spot(&Key::manifest(job).to_string())?;
-        let (bytes, version) = bucket.get(&spot).await?.ok_or_else(conflict)?;
-        let found = Found::of(job, &bytes, &spot.place)?;
-        if found.version() != Some(replaces) {
+        let (bytes, version) = bucket.get(record).await?.ok_or_else(conflict)?;
+        let found = Found::of(job, &bytes, &record.place)?;
+        if found.version() != replaces {
             return Err(conflict());
         }
-        let manifest = if let Found::Record(manifest, _) = found { Some(manifest) } else { None };
-        Ok(Self { manifest, version: Some((replaces, version)) })
-    }
-
-    fn files(&self) -> &[FileRecord] {
-        self.manifest.as_ref().map_or(&[], |manifest| &manifest.files)
+        Ok(Self { found, version: Some(version) })
     }
 
     /// The file that the record gives this name.
     fn names(&self, key: &Key) -> Option<&FileRecord> {
-        self.files().iter().find(|file| file.path == key.name())
+        let Found::Record(manifest, _) = &self.found else { return None };
+        manifest.files.iter().find(|file| file.path == key.name())
     }
 
     /// Whether an object of this content under this name, made by another commit, is as good as one of our own.
@@ -101,18 +102,12 @@ impl Before {
         if let Some(file) = self.names(key) {
             return file.sha256 == *digest;
         }
-        match (&self.manifest, &self.version) {
-            (None, None) => true,
+        match &self.found {
+            Found::Nothing => true,
             // Once the number of outputs is known it stays known, so this record never named a file.
-            (Some(manifest), _) => manifest.outputs.is_none(),
-            (None, Some(_)) => false,
+            Found::Record(manifest, _) => manifest.outputs.is_none(),
+            Found::Damaged { .. } => false,
         }
-    }
-
-    /// Names that this record has and the new one has not.
-    fn names_beside(&self, manifest: &Manifest) -> Vec<String> {
-        let names = self.files().iter().map(|file| &file.path);
-        names.filter(|name| manifest.files.iter().all(|file| file.path != **name)).cloned().collect()
     }
 }
 
@@ -135,18 +130,23 @@ enum Swap {
 struct Commit<'a> {
     bucket: &'a Arc<Bucket>,
     before: &'a Before,
+    record: &'a Spot,
     /// Tells this commit's objects from those of all others.
     mark: String,
 }
 
 impl Commit<'_> {
-    async fn place_all(&self, files: &[(Proven, Key)]) -> Result<Vec<Placed>, StoreError> {
+    async fn place_all(
+        &self,
+        files: &[(Proven, Key)],
+        manifest: &Manifest,
+    ) -> Result<Vec<Placed>, StoreError> {
         let (mut left, mut under_way, mut placed) = (files.iter(), FuturesUnordered::new(), Vec::new());
         loop {
             while under_way.len() < FILES_AT_ONCE
                 && let Some((proven, key)) = left.next()
             {
-                under_way.push(self.place(proven, key));
+                under_way.push(self.place(proven, key, manifest));
             }
             match under_way.next().await {
                 Some(file) => placed.push(file?),
@@ -156,11 +156,13 @@ impl Commit<'_> {
     }
 
     /// Uploads a file under the first of its names that nobody has.
-    async fn place(&self, proven: &Proven, asked: &Key) -> Result<Placed, StoreError> {
-        let part = Part::open(proven).await?;
-        let names = std::iter::once(asked.clone()).chain(asked.alternatives(&part.digest));
-        for key in names {
-            if self.before.names(&key).is_some_and(|file| file.sha256 != part.digest) {
+    async fn place(&self, proven: &Proven, asked: &Key, manifest: &Manifest) -> Result<Placed, StoreError> {
+        let part = Part::open(proven)?;
+        let further = asked.alternatives(part.digest).take(FURTHER_NAMES);
+        for key in std::iter::once(asked.clone()).chain(further) {
+            let others = self.before.names(&key).is_some_and(|file| file.sha256 != part.digest);
+            let of_another = key != *asked && manifest.files.iter().any(|file| file.path == key.name());
+            if others || of_another {
                 continue;
             }
             let spot = self.bucket.spot(&key.to_string())?;
@@ -194,31 +196,30 @@ impl Commit<'_> {
     /// | it has changed, or no clear answer | the one before | put again, unless that was done often enough |
     /// | it has changed, or no clear answer | another one | lost |
     /// | refused | | an error |
-    async fn swap(&self, job: &JobRef, bytes: &Bytes) -> Result<Swap, StoreError> {
-        let spot = self.bucket.spot(&Key::manifest(job).to_string())?;
-        let before = self.before.version.as_ref();
-        let mode = before.map_or(PutMode::Create, |(_, version)| PutMode::Update(version.clone()));
+    async fn swap(&self, bytes: &Bytes) -> Result<Swap, StoreError> {
+        let (spot, before) = (self.record, self.before.found.version());
+        let mode = self.before.version.clone().map_or(PutMode::Create, PutMode::Update);
         let mut failures = 0;
         loop {
-            let options = PutOptions { attributes: attributes(&spot, &self.mark), ..mode.clone().into() };
+            let options = PutOptions { attributes: attributes(spot, &self.mark), ..mode.clone().into() };
             let payload = PutPayload::from_bytes(bytes.clone());
             let Err(refusal) = self.bucket.objects.put_opts(&spot.path, payload, options).await else {
                 return Ok(Swap::Done);
             };
             if !in_doubt(&refusal) {
-                return Err(failed("writing", &spot)(&refusal));
+                return Err(failed("writing", spot)(&refusal));
             }
-            let there = self.bucket.get(&spot).await?.map(|(there, _)| there);
+            let there = self.bucket.get(spot).await?.map(|(there, _)| there);
             if there.as_ref() == Some(bytes) {
                 return Ok(Swap::Done);
             }
             let now = there.as_ref().map(|there| Version(Digest::of(there)));
-            if now != before.map(|(version, _)| *version) {
+            if now != before {
                 return Ok(Swap::Lost(there));
             }
             failures += 1;
             if failures > DOUBTS || !is_worth_a_try(&refusal) {
-                return Err(failed("writing", &spot)(&refusal));
+                return Err(failed("writing", spot)(&refusal));
             }
             tracing::debug!(place = %spot.place, %failures, "the outcome of a swap is in doubt");
             tokio::time::sleep(pause(failures)).await;
@@ -236,9 +237,51 @@ impl Commit<'_> {
     }
 }
 
+/// Lets the record name a file as it is called in the bucket.
 fn rename(manifest: &mut Manifest, asked: &Key, key: &Key) {
     let record = manifest.files.iter_mut().find(|file| file.path == asked.name());
     if let Some(record) = record {
         key.name().clone_into(&mut record.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::job::{DEFAULT_ORIGIN, Defaults};
+    use serde_json::json;
+
+    #[test]
+    fn an_object_of_another_commit_is_named_only_where_nobody_can_be_about_to_remove_it() {
+        let job = Defaults::new(DEFAULT_ORIGIN, None).unwrap().parse("147").unwrap().job;
+        let (ours, other) = (Digest::of(b"ours"), Digest::of(b"other"));
+        let key = Key::output(&job, 0, "gif", None);
+        let found = |outputs, named: Option<(&str, Digest)>| {
+            let mut manifest = Manifest::new(&job, "2026-01-02T03:04:05Z");
+            manifest.outputs = outputs;
+            manifest.files.extend(named.map(|(path, sha256)| -> FileRecord {
+                let record = json!({"output": 0, "path": path, "bytes": 4, "sha256": sha256, "kind": "gif", "source": "",
+                    "rung": "output", "attempts": 1, "archived_at": ""});
+                serde_json::from_value(record).unwrap()
+            }));
+            Found::Record(Box::new(manifest), Version(other))
+        };
+        let table = [
+            ("no record", Found::Nothing, true),
+            ("a note that the job is pending", found(None, None), true),
+            ("it names the object with this content", found(Some(1), Some(("147-0.gif", ours))), true),
+            ("it names the object with other content", found(Some(1), Some(("147-0.gif", other))), false),
+            ("it names another one", found(Some(1), Some(("147-0.12345678.gif", ours))), false),
+            ("a job that has outputs, none of them here", found(Some(1), None), false),
+            (
+                "a record that cannot be read",
+                Found::Damaged { why: String::new(), version: Version(other) },
+                false,
+            ),
+        ];
+        for (what, found, want) in table {
+            assert_eq!(Before { found, version: None }.lets_adopt(&key, &ours), want, "{what}");
+        }
     }
 }

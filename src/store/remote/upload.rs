@@ -15,7 +15,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
 use super::super::disk::{Disk, RealDisk};
-use super::super::staging::remove_if_there;
 use super::super::{Proven, StoreError, ctx};
 use super::bucket::{Bucket, Created, Head, ROOM_MIB, Spot, attributes, failed};
 use super::trouble::{Kind, Trouble};
@@ -40,10 +39,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) async fn open(proven: &Proven) -> Result<Self, StoreError> {
-        let (folder, name) = (Arc::clone(&proven.folder), proven.name.clone());
-        let place = name.clone();
-        let file = blocking(&place, move || RealDisk.open_to_read(&folder, &name)).await?;
+    pub(super) fn open(proven: &Proven) -> Result<Self, StoreError> {
+        let (file, place) = proven.open()?;
         Ok(Self { file: Arc::new(file), place, bytes: proven.bytes, digest: proven.digest })
     }
 
@@ -76,12 +73,6 @@ impl Part {
             io::Error::new(io::ErrorKind::InvalidData, "the bytes are no longer those that were proven");
         Err(ctx("reading back", &self.place)(changed))
     }
-}
-
-/// Removes a file that has been sent.
-pub(super) fn discard(proven: &Proven) {
-    // What stays is swept away by the next run.
-    let _ = remove_if_there(&RealDisk, &proven.folder, &proven.name);
 }
 
 /// Sends a file under a name that nobody has, or says who has it.
