@@ -3,9 +3,12 @@
 //! References come from a thread of their own, since reading them may block. They are looked at in batches on blocking
 //! threads, and those that are done already end there: a rerun over a finished list costs one small read a job and no
 //! task. Only the others become tasks, and never more than [`UNDER_WAY`] at once.
+//!
+//! A job that is named again while it is under way is passed over: it would be asked twice, and two tasks would write
+//! the same files. One that is named again later is looked at again, and found done.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -51,8 +54,8 @@ pub async fn archive<I>(session: &Arc<Session>, refs: I) -> Option<Stop>
 where
     I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
 {
-    let mut run =
-        Run { session, jobs: JoinSet::new(), under_way: HashSet::new(), refusals: 0, stopped: None };
+    let under_way = UnderWay::default();
+    let mut run = Run { session, jobs: JoinSet::new(), refusals: 0, stopped: None };
     let mut batches = JoinSet::new();
     let mut refs = read_ahead(refs);
     let lookers = session.store.readers();
@@ -70,8 +73,8 @@ where
             Some(looked) = batches.join_next() => run.begin(of_task(looked)),
             count = refs.recv_many(&mut batch, BATCH), if more && room => {
                 more = count > 0;
-                let session = Arc::clone(session);
-                batches.spawn_blocking(move || look_at(&session, batch));
+                let (session, under_way) = (Arc::clone(session), under_way.clone());
+                batches.spawn_blocking(move || look_at(&session, &under_way, batch));
             }
         }
     }
@@ -79,13 +82,43 @@ where
 }
 
 /// A job that is not done yet, with what its folder holds.
-type Open = (Asked, Found, Vec<bool>);
+struct Open {
+    asked: Asked,
+    found: Found,
+    present: Vec<bool>,
+    turn: Turn,
+}
+
+/// The jobs that are being looked at or worked on.
+#[derive(Clone, Default)]
+struct UnderWay(Arc<Mutex<HashSet<JobRef>>>);
+
+impl UnderWay {
+    fn jobs(&self) -> MutexGuard<'_, HashSet<JobRef>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The job's turn, or `None` while somebody has it.
+    fn begin(&self, job: &JobRef) -> Option<Turn> {
+        self.jobs().insert(job.clone()).then(|| Turn { under_way: self.clone(), job: job.clone() })
+    }
+}
+
+/// The right to work on a job; dropping it ends it.
+struct Turn {
+    under_way: UnderWay,
+    job: JobRef,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.under_way.jobs().remove(&self.job);
+    }
+}
 
 struct Run<'a> {
     session: &'a Arc<Session>,
-    jobs: JoinSet<(JobRef, Ended)>,
-    /// A job that is named again meanwhile is not begun again.
-    under_way: HashSet<JobRef>,
+    jobs: JoinSet<Ended>,
     refusals: u32,
     stopped: Option<Stop>,
 }
@@ -96,25 +129,21 @@ impl Run<'_> {
         if let Some(error) = failed {
             self.stop(Stop::Local(error));
         }
-        for (asked, found, present) in open {
+        for Open { asked, found, present, turn } in open {
             if self.session.stop.is_cancelled() {
                 return;
-            }
-            if !self.under_way.insert(asked.job.clone()) {
-                continue;
             }
             let session = Arc::clone(self.session);
             self.jobs.spawn(async move {
                 let ended = fetch::fetch(&session, &asked, found, present).await;
                 ended.report(&session, &asked.job);
-                (asked.job, ended)
+                drop(turn);
+                ended
             });
         }
     }
 
-    fn note(&mut self, ended: (JobRef, Ended)) {
-        let (job, ended) = ended;
-        self.under_way.remove(&job);
+    fn note(&mut self, ended: Ended) {
         match ended {
             Ended::Failed(failure) if failure.class() == Class::Auth => self.note_refusal(failure),
             Ended::Local(error) if error.scope == Scope::Run => self.stop(Stop::Local(error)),
@@ -146,7 +175,11 @@ fn of_task<T>(ended: Result<T, JoinError>) -> T {
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-fn look_at(session: &Session, batch: Vec<Result<Asked, BadRef>>) -> (Vec<Open>, Option<Error>) {
+fn look_at(
+    session: &Session,
+    under_way: &UnderWay,
+    batch: Vec<Result<Asked, BadRef>>,
+) -> (Vec<Open>, Option<Error>) {
     let mut open = Vec::new();
     for reference in batch {
         if session.stop.is_cancelled() {
@@ -159,8 +192,10 @@ fn look_at(session: &Session, batch: Vec<Result<Asked, BadRef>>) -> (Vec<Open>, 
                 continue;
             }
         };
+        // Taken before the look, so that what is found is what the one before has left.
+        let Some(turn) = under_way.begin(&asked.job) else { continue };
         match fetch::glance(session, &asked.job) {
-            Glance::Open(found, present) => open.push((asked, found, present)),
+            Glance::Open(found, present) => open.push(Open { asked, found, present, turn }),
             Glance::Over(ended) => {
                 session.report(&Event::JobStarted { job: &asked.job });
                 ended.report(session, &asked.job);

@@ -1,7 +1,7 @@
 //! The engine: polls, plans, downloads, commits, and reports what happens.
 //!
-//! [`archive::archive`] takes many jobs, [`fetch`] one job, [`output`] one of its outputs over all its sources, and
-//! [`download`] one attempt at one source. A [`Session`] holds what they share.
+//! [`archive::archive`] takes many jobs, [`fetch`] one job, [`output`] one of its outputs over all its sources,
+//! [`download`] one attempt at one source, and [`assembly`] puts the bytes together. A [`Session`] holds what they share.
 //!
 //! Three limits keep a run within bounds, and a job that waits holds none of them:
 //! - *slots*: files transferred at once (`--jobs`);
@@ -9,6 +9,7 @@
 //! - *ahead*: jobs that were asked and whose files have not begun, so that links do not grow old in a queue.
 
 pub mod archive;
+pub mod assembly;
 mod download;
 mod error;
 mod fetch;

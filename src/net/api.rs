@@ -41,6 +41,12 @@ impl Api {
         Ok(Self { client, redactor: Redactor::new(&key), key, lanes: Lanes::new(options.max_per_host) })
     }
 
+    /// Takes this client's key out of texts.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     /// Asks for a job once. `now_unix_s` is the wall clock, for headers that hold a moment.
     pub async fn fetch(&self, job: &JobRef, now_unix_s: u64) -> Result<Reply, Failure> {
         let body = if job.family.id_in_body() {
@@ -52,6 +58,12 @@ impl Api {
         let reply = self.exchange(&job.fetch_url(), body.to_string(), now_unix_s).await;
         permit.end(reply.as_ref().map_or_else(Outcome::of, |_| Outcome::Good));
         reply
+    }
+
+    /// Whether a text holds the key, in whatever form.
+    #[must_use]
+    pub fn key_is_in(&self, text: &str) -> bool {
+        matches!(self.redactor.text(text), std::borrow::Cow::Owned(_))
     }
 
     async fn exchange(&self, url: &str, body: String, now_unix_s: u64) -> Result<Reply, Failure> {

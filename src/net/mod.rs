@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_RANGE,
-    LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
+    IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, ClientBuilder};
@@ -136,6 +136,12 @@ impl Media {
     #[must_use]
     pub fn etag(&self) -> Option<String> {
         self.header(&ETAG).map(str::to_owned)
+    }
+
+    /// The `Content-Type` header.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.header(&CONTENT_TYPE)
     }
 
     /// The `Last-Modified` header.

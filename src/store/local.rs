@@ -9,8 +9,8 @@
 //! 4. each proven file, synced when it was proven, is renamed to its key, and the folder is synced;
 //! 5. the new record is renamed over the old one, and the folder is synced; where the old one named no file the
 //!    archive's root is synced too, since nobody knows whether whoever made the folder came so far;
-//! 6. files that only the old record named are removed, if the new one is complete: until then what an archive once
-//!    had is not thrown away.
+//! 6. files that only the old record named are removed, if the new one is complete and has another for their output:
+//!    until then what an archive once had is not thrown away.
 //!
 //! A record is synced if it or the one before it names a file. The others (notes of pending, failed and gone jobs) are
 //! swapped in atomically but not synced: losing one costs a question to the API.

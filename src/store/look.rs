@@ -65,17 +65,18 @@ pub(super) fn written(job: &JobRef, manifest: &Manifest, place: &str) -> Result<
     Err(StoreError::Unfit { place: place.into(), why })
 }
 
-/// The files that can go once the new record is there: those that only the old one names, if the new one is complete.
-/// Until then what an archive once had is not thrown away. A name that no record of this job could have given is not
-/// ours to remove.
+/// Files that can go once the new record is there: those that only the old one names, where the new one is complete and
+/// has another for their output. A name that no record of this job could have given is not ours to remove.
 pub(super) fn dropped(job: &JobRef, before: &Found, manifest: &Manifest) -> Vec<Key> {
     let Found::Record(before, _) = before else { return Vec::new() };
     if manifest.derived_state() != State::Complete {
         return Vec::new();
     }
-    let names = before.files.iter().map(|file| &file.path);
-    let gone = names.filter(|name| !manifest.files.iter().any(|file| file.path == **name));
-    gone.filter_map(|name| Key::recorded(job, name)).collect()
+    let replaced = before.files.iter().filter(|old| {
+        let named = manifest.files.iter().any(|new| new.path == old.path);
+        !named && manifest.files.iter().any(|new| new.output == old.output)
+    });
+    replaced.filter_map(|old| Key::recorded(job, &old.path)).collect()
 }
 
 /// The record in a folder, whoever it belongs to.

@@ -14,8 +14,11 @@
 //! 3. An answer that is lost or unclear is settled by a look. Objects carry a mark of the commit that made them, and the
 //!    record is compared byte for byte, so a second try is never taken for somebody else's success.
 //! 4. With every file confirmed the record is swapped: created where there was none, else put over the version that was
-//!    read in step 1. Whoever comes second gets a conflict, and removes the files that only it knew of.
-//! 5. Files that only the old record named are removed, if the new one is complete.
+//!    read in step 1. Whoever comes second gets a conflict, and removes what only it can ever have known of.
+//! 5. Files that only the old record named are removed, if the new one is complete and has another for their output.
+//!
+//! A name may be used again only while nobody is left who would still remove what had it before. Hence each object has
+//! one remover at most: the commit whose record no longer names it, or, before any record did, the one that made it.
 //!
 //! A commit that is cut short leaves whole objects without a record, and of a large file perhaps pieces; a lifecycle rule
 //! of the bucket for unfinished uploads removes those.

@@ -107,6 +107,7 @@ impl<D: Disk> Staging<D> {
     }
 
     /// What an earlier attempt left of this output, with what its note says; `None` where there is nothing to go on.
+    #[must_use]
     pub fn left_over(&self, job: &JobRef, output: usize) -> Option<Part> {
         let names = Names::of(job, output);
         let note = self.area.note(job, &names)?;
@@ -463,7 +464,7 @@ fn sweep<D: Disk>(disk: &D, folder: &D::Folder, place: &str) -> Result<(), Store
         let partner = match (name.strip_suffix(".part"), name.strip_suffix(".note")) {
             (Some(stem), _) => Some(format!("{stem}.note")),
             (None, Some(stem)) => Some(format!("{stem}.part")),
-            (None, None) if name.ends_with(".new") => None,
+            (None, None) if name.strip_suffix(".new").is_some() => None,
             (None, None) => continue,
         };
         let wanted = match partner {

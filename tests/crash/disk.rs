@@ -211,7 +211,7 @@ impl MemoryDisk {
                         (Cut::Loses, _) | (Cut::Keeps, true) => kept.clone(),
                         (Cut::Tears, _) => torn(kept, now, dice),
                     };
-                    *now = after.clone();
+                    now.clone_from(&after);
                     (*kept, *lost) = (after, false);
                 }
                 Node::Folder { now, kept } => {
@@ -293,7 +293,9 @@ impl Fault {
         match self.kind {
             FaultKind::ShortWrite => false,
             // Interrupted for ever is not interrupted: every other read or write gets through.
-            FaultKind::Errno(EINTR) if self.for_good && is_transfer => number >= self.call && number % 2 == 0,
+            FaultKind::Errno(EINTR) if self.for_good && is_transfer => {
+                number >= self.call && number.is_multiple_of(2)
+            }
             FaultKind::Errno(_) => number == self.call || self.for_good && number > self.call,
             FaultKind::Death => number >= self.call,
         }
@@ -551,7 +553,9 @@ impl Disk for MemoryDisk {
         let (synced, pending) = std::mem::take(&mut state.pending).into_iter().partition(touches);
         state.pending = pending;
         let synced: Vec<Change> = synced;
-        synced.iter().for_each(|change| state.keep(change));
+        for change in &synced {
+            state.keep(change);
+        }
         Ok(())
     }
 

@@ -148,11 +148,12 @@ fn a_record_that_is_too_large_counts_as_damaged_and_is_replaced() {
     assert!(matches!(opened.0.look(&job("147")), Ok(Found::Record(..))));
 }
 
+type Spoil = fn(&mut Manifest);
+
 #[test]
 fn a_record_that_could_not_be_read_again_is_not_written() {
     let disk = empty();
     let opened = open(&disk);
-    type Spoil = fn(&mut Manifest);
     let spoils: [(&str, Spoil); 4] = [
         ("an output twice", |manifest| manifest.files.push(manifest.files[0].clone())),
         ("more files than outputs", |manifest| manifest.outputs = Some(0)),

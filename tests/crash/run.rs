@@ -131,7 +131,7 @@ fn work(
         }
         return Ok(());
     }
-    let visible = std::mem::replace(&mut manifest.files, Vec::new());
+    let visible = std::mem::take(&mut manifest.files);
     let mut came = Vec::new();
     for (output, bytes) in task.outputs.iter().enumerate() {
         let here = present.iter().find(|file| file.output == output);

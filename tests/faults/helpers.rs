@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use vfetch::media::{Completeness, MediaKind, Sniff, judge};
 
 use crate::support::server::Server;
 use crate::support::verify::key_in;
-use crate::support::{Answer, Content, Framing, KEY, Ranges};
+use crate::support::{Answer, Content, Framing, KEY, Ranges, World};
 
 /// Everything that the server sends until it closes.
 fn ask(server: &Server, request: &str) -> Vec<u8> {
@@ -128,4 +129,53 @@ fn the_key_is_recognised_in_every_form() {
         key_in(url::form_urlencoded::byte_serialize(KEY.as_bytes()).collect::<String>().as_bytes()).is_some()
     );
     assert_eq!(key_in(b"nothing of the kind"), None);
+}
+
+/// What the check after a run says when this is done while the run is under way.
+fn caught(deed: impl Fn(&World)) -> String {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 60_000));
+    let slow = Answer::file(&clip).after(Duration::from_millis(300));
+    world.job("147", Answer::success(&[world.media.on("/clip.mp4", slow)]));
+    let running = world.get(&["147"]).spawn();
+    world.media.wait_for("the request for the clip", |log| !log.is_empty());
+    deed(&world);
+    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| running.wait()));
+    let Err(panic) = checked else { return "nothing".into() };
+    panic.downcast_ref::<String>().cloned().unwrap_or_default()
+}
+
+type Deed = fn(&World);
+
+#[test]
+fn the_check_after_each_run_sees_what_must_not_be() {
+    let in_archive = |world: &World, name: &str, bytes: &str| {
+        std::fs::create_dir_all(world.archive().join("1")).unwrap();
+        std::fs::write(world.archive().join("1").join(name), bytes).unwrap();
+    };
+    assert_eq!(caught(|_| ()), "nothing");
+    let wrong = caught(|world| in_archive(world, "1-0.mp4", "wrong"));
+    assert!(wrong.contains("1-0.mp4 holds 5 wrong bytes"), "{wrong}");
+    let told = caught(|world| in_archive(world, "1-0.mp4", &format!("{{\"key\":\"{KEY}\"}}")));
+    assert!(told.contains("the key is in "), "{told}");
+    let named = caught(|world| in_archive(world, "a\u{1b}b", ""));
+    assert!(named.contains("is no name for a file"), "{named}");
+    let record = caught(|world| in_archive(world, "manifest.json", "{\"version\":1,\"outputs\":3}"));
+    assert!(
+        record.contains("\"job\" is a required property") && record.contains("3 outputs, but 0 and 0"),
+        "{record}"
+    );
+    let elsewhere: [(Deed, &str); 4] = [
+        (|world| drop(world.file("cwd/new", "")), "cwd/new was made outside"),
+        (|world| drop(world.file("canary.txt", "dead")), "canary.txt was changed outside"),
+        (
+            |world| std::fs::remove_file(world.path("home/canary.txt")).unwrap(),
+            "canary.txt was removed outside",
+        ),
+        (|world| drop(get(&world.media, "/x", "Cookie: a=b\r\n")), "a media host saw Cookie"),
+    ];
+    for (deed, want) in elsewhere {
+        let said = caught(deed);
+        assert!(said.contains(want), "{want}: {said}");
+    }
 }

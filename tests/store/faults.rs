@@ -10,11 +10,11 @@ use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt};
 use vfetch::layout::Key;
-use vfetch::manifest::Digest;
+use vfetch::manifest::{Digest, Manifest};
 use vfetch::store::remote::Kind;
 use vfetch::store::{Found, StoreError};
 
-use super::places::{Place, job, record, request, s3_client, s3_server};
+use super::places::{Place, file, job, record, request, s3_client, s3_server};
 use super::proxy::Fault::{Answer, AnswerAfter, Cut, LoseAnswer};
 use super::proxy::{Fault, Proxy};
 
@@ -119,11 +119,12 @@ fn a_503_now_and_then_is_waited_out_everywhere() {
         proxy.on(method, "", 2, Answer(503, BUSY));
     }
     assert_eq!(place.store.present(&job, &manifest).unwrap(), [true, true]);
-    let fewer = record(&job, &[(0, b"a")]);
-    place.commit(&job, &[], fewer, Some(version)).unwrap();
+    let files: [(usize, &[u8]); 1] = [(0, b"other")];
+    let changed = Manifest { files: vec![file(&job, 0, files[0].1, true)], ..record(&job, &files) };
+    place.commit(&job, &files, changed, Some(version)).unwrap();
     place.holds_what_it_says(&job);
     assert_eq!(place.store.folders().unwrap().count(), 1);
-    assert_eq!(place.names("147"), ["147-0.gif", "manifest.json"]);
+    assert!(!place.names("147").contains(&"147-0.gif".into()));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! be explained ([`Content::explain`]). The bytes are made where they are needed, and a file of 2 GiB costs no memory.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +33,7 @@ pub(crate) struct Content {
     payload: Payload,
     payload_bytes: u64,
     tail: Arc<[u8]>,
+    sha256: Arc<OnceLock<String>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +101,7 @@ impl Content {
     }
 
     fn wrapped(head: &[u8], payload: Payload, payload_bytes: u64, tail: &[u8]) -> Self {
-        Self { head: head.into(), payload, payload_bytes, tail: tail.into() }
+        Self { head: head.into(), payload, payload_bytes, tail: tail.into(), sha256: Arc::default() }
     }
 
     /// How many bytes there are.
@@ -165,6 +166,10 @@ impl Content {
 
     /// Their digest, as manifests write it.
     pub(crate) fn sha256(&self) -> String {
+        self.sha256.get_or_init(|| self.hash()).clone()
+    }
+
+    fn hash(&self) -> String {
         let (mut hasher, mut buffer, mut offset) = (Sha256::new(), vec![0; TABLE_BYTES], 0);
         loop {
             let count = self.fill(offset, &mut buffer);

@@ -9,6 +9,7 @@
 //! 7. exit 0 means that each job that was asked for is complete, and the digests on standard output are those of files.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -66,13 +67,20 @@ fn walk(folder: &Path, into: &mut impl FnMut(&Path) -> bool) {
 
 /// Checks all of it.
 pub(crate) fn check(world: &World, before: &Before, done: &Done) {
-    let mut wrong = Vec::new();
-    check_output(done, &mut wrong);
-    check_requests(world, &mut wrong);
-    check_outside(world, before, &mut wrong);
-    check_archive(world, &mut wrong);
-    check_success(world, done, &mut wrong);
-    assert!(wrong.is_empty(), "\n{}\n{}", wrong.join("\n"), done.shown());
+    let mut check = Check { world, wrong: Vec::new(), digests: BTreeMap::new() };
+    check.output(done);
+    check.requests();
+    check.outside(before);
+    check.archive();
+    check.success(done);
+    assert!(check.wrong.is_empty(), "\n{}\n{}", check.wrong.join("\n"), done.shown());
+}
+
+/// What was found so far.
+struct Check<'w> {
+    world: &'w World,
+    wrong: Vec<String>,
+    digests: BTreeMap<PathBuf, (u64, String)>,
 }
 
 /// Every form in which the key could slip by; each with its name.
@@ -114,32 +122,8 @@ static KEY_FORMS: LazyLock<Vec<(&'static str, String)>> = LazyLock::new(key_form
 
 /// In which form the key is in these bytes, if it is.
 pub(crate) fn key_in(bytes: &[u8]) -> Option<&'static str> {
-    // All forms are longer than this; small contents are the common case.
     let found = |form: &str| bytes.windows(form.len()).any(|window| window == form.as_bytes());
     KEY_FORMS.iter().find(|(_, form)| found(form)).map(|(name, _)| *name)
-}
-
-fn check_output(done: &Done, wrong: &mut Vec<String>) {
-    for (name, bytes) in [("stdout", done.stdout_bytes()), ("stderr", done.stderr_bytes())] {
-        if let Some(form) = key_in(bytes) {
-            wrong.push(format!("the key is on {name} ({form})"));
-        }
-        match std::str::from_utf8(bytes) {
-            Err(error) => wrong.push(format!("{name} is no text: {error}")),
-            Ok(text) => {
-                if let Some(letter) = text.chars().find(|letter| obeyed(*letter)) {
-                    wrong.push(format!("{name} holds {letter:?}, which a terminal obeys"));
-                }
-            }
-        }
-    }
-    let stderr = done.stderr();
-    if stderr.contains("panicked at") || stderr.contains("stack overflow") || done.code() == 101 {
-        wrong.push("it panicked".into());
-    }
-    if matches!(done.code(), 132 | 134 | 135 | 136 | 139 | 153) {
-        wrong.push(format!("it crashed: {:?}", done.status));
-    }
 }
 
 /// Whether a terminal does something for this letter, or shows the text around it in another order.
@@ -148,126 +132,198 @@ fn obeyed(letter: char) -> bool {
         || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
 }
 
-fn check_requests(world: &World, wrong: &mut Vec<String>) {
-    let about = |seen: &Seen| format!("{} {} with {:?}", seen.method, seen.target, seen.headers);
-    for seen in world.api.log() {
-        let head = format!("{} {:?}", seen.target, seen.headers);
-        if key_in(head.as_bytes()).is_some() {
-            wrong.push(format!("the key is outside the body: {}", about(&seen)));
-        }
-        if seen.header("Cookie").is_some() || seen.header("Referer").is_some() {
-            wrong.push(format!("the API saw a cookie or a referrer: {}", about(&seen)));
-        }
+impl Check<'_> {
+    fn note(&mut self, what: impl Into<String>) {
+        self.wrong.push(what.into());
     }
-    for seen in world.hosts().iter().flat_map(|host| host.log()) {
-        let all = [format!("{} {:?}", seen.target, seen.headers).as_bytes(), &seen.body].concat();
-        if key_in(&all).is_some() {
-            wrong.push(format!("a media host saw the key: {}", about(&seen)));
-        }
-        for header in ["Cookie", "Referer", "Authorization", "Proxy-Authorization"] {
-            if seen.header(header).is_some() {
-                wrong.push(format!("a media host saw {header}: {}", about(&seen)));
+
+    fn output(&mut self, done: &Done) {
+        for (name, bytes) in [("stdout", done.stdout_bytes()), ("stderr", done.stderr_bytes())] {
+            if let Some(form) = key_in(bytes) {
+                self.note(format!("the key is on {name} ({form})"));
+            }
+            match std::str::from_utf8(bytes) {
+                Err(error) => self.note(format!("{name} is no text: {error}")),
+                Ok(text) => {
+                    if let Some(letter) = text.chars().find(|letter| obeyed(*letter)) {
+                        self.note(format!("{name} holds {letter:?}, which a terminal obeys"));
+                    }
+                }
             }
         }
-        if seen.method != "GET" || !seen.body.is_empty() {
-            wrong.push(format!("a media host was sent something: {}", about(&seen)));
+        let stderr = done.stderr();
+        if stderr.contains("panicked at") || stderr.contains("stack overflow") || done.code() == 101 {
+            self.note("it panicked");
+        }
+        if matches!(done.code(), 132 | 134 | 135 | 136 | 139 | 153) {
+            self.note(format!("it crashed: {:?}", done.status));
         }
     }
-}
 
-fn check_outside(world: &World, before: &Before, wrong: &mut Vec<String>) {
-    let now = outside(world);
-    for (path, bytes) in now.iter().filter(|(path, _)| !before.may_write.contains(path)) {
-        match before.outside.get(path) {
-            None => wrong.push(format!("{} was made outside the archive", path.display())),
-            Some(was) if was != bytes => {
-                wrong.push(format!("{} was changed outside the archive", path.display()));
+    fn requests(&mut self) {
+        let about = |seen: &Seen| format!("{} {} with {:?}", seen.method, seen.target, seen.headers);
+        for seen in self.world.api.log() {
+            if key_in(format!("{} {:?}", seen.target, seen.headers).as_bytes()).is_some() {
+                self.note(format!("the key is outside the body: {}", about(&seen)));
             }
-            Some(_) => {}
-        }
-    }
-    for path in before.outside.keys().filter(|path| !now.contains_key(*path)) {
-        wrong.push(format!("{} was removed outside the archive", path.display()));
-    }
-}
-
-fn check_archive(world: &World, wrong: &mut Vec<String>) {
-    let root = world.archive();
-    walk(&root, &mut |path| {
-        check_name(path, wrong);
-        let link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
-        if !link && path.is_file() {
-            let bytes = std::fs::read(path).unwrap_or_default();
-            if let Some(form) = key_in_file(&bytes) {
-                wrong.push(format!("the key is in {} ({form})", path.display()));
-            }
-            if !path.starts_with(root.join(".vfetch")) {
-                check_final(world, path, &bytes, wrong);
+            if seen.header("Cookie").is_some() || seen.header("Referer").is_some() {
+                self.note(format!("the API saw a cookie or a referrer: {}", about(&seen)));
             }
         }
-        !link
-    });
-}
-
-/// Long files are made of contents that hold no key; their ends are where something could have been put.
-fn key_in_file(bytes: &[u8]) -> Option<&'static str> {
-    const LOOKED_AT: usize = 256 * 1024;
-    if bytes.len() <= 2 * LOOKED_AT {
-        return key_in(bytes);
-    }
-    key_in(&bytes[..LOOKED_AT]).or_else(|| key_in(&bytes[bytes.len() - LOOKED_AT..]))
-}
-
-fn check_name(path: &Path, wrong: &mut Vec<String>) {
-    const NAME_MAX: usize = 200;
-    let name = path.file_name().unwrap_or_default();
-    let Some(name) = name.to_str() else {
-        return wrong.push(format!("{} is no UTF-8", path.display()));
-    };
-    let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
-    let device = matches!(stem.as_str(), "con" | "prn" | "aux" | "nul")
-        || (stem.len() == 4
-            && (stem.starts_with("com") || stem.starts_with("lpt"))
-            && stem.ends_with(|c: char| c.is_ascii_digit()));
-    let odd = name.chars().any(|letter| obeyed(letter) || r#"<>:"/\|?*"#.contains(letter));
-    let edge = name.ends_with(['.', ' ']) || name.starts_with(['-', ' ']);
-    if name.len() > NAME_MAX || device || odd || edge || key_in(name.as_bytes()).is_some() {
-        wrong.push(format!("{name:?} is no name for a file"));
-    }
-}
-
-fn check_final(world: &World, path: &Path, bytes: &[u8], wrong: &mut Vec<String>) {
-    if path.file_name().is_some_and(|name| name == "manifest.json") {
-        return check_manifest(path, bytes, wrong);
-    }
-    let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(bytes));
-    if !world.is_good(&digest) {
-        wrong.push(format!("{} holds {} wrong bytes ({digest})", path.display(), bytes.len()));
-    }
-}
-
-fn check_manifest(path: &Path, bytes: &[u8], wrong: &mut Vec<String>) {
-    let Ok(manifest) = serde_json::from_slice::<Value>(bytes) else {
-        return wrong.push(format!("{} is no JSON", path.display()));
-    };
-    for error in SCHEMA.iter_errors(&manifest) {
-        wrong.push(format!("{}: {error} at {}", path.display(), error.instance_path()));
-    }
-    let folder = path.parent().unwrap_or(path);
-    let files = manifest["files"].as_array().cloned().unwrap_or_default();
-    for file in &files {
-        let name = folder.join(file["path"].as_str().unwrap_or_default());
-        let bytes = std::fs::read(&name).unwrap_or_default();
-        let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(&bytes));
-        if file["bytes"] != bytes.len() || file["sha256"] != digest.as_str() {
-            wrong.push(format!("{} is not what its record says: {file}", name.display()));
+        for seen in self.world.hosts().iter().flat_map(|host| host.log()) {
+            let all = [format!("{} {:?}", seen.target, seen.headers).as_bytes(), &seen.body].concat();
+            if key_in(&all).is_some() {
+                self.note(format!("a media host saw the key: {}", about(&seen)));
+            }
+            for header in ["Cookie", "Referer", "Authorization", "Proxy-Authorization"] {
+                if seen.header(header).is_some() {
+                    self.note(format!("a media host saw {header}: {}", about(&seen)));
+                }
+            }
+            if seen.method != "GET" || !seen.body.is_empty() {
+                self.note(format!("a media host was sent something: {}", about(&seen)));
+            }
         }
     }
-    let missing = manifest["missing"].as_array().map_or(0, Vec::len);
-    if let Some(outputs) = manifest["outputs"].as_u64()
-        && outputs != (files.len() + missing) as u64
-    {
-        wrong.push(format!("{}: {outputs} outputs, but {} and {missing}", path.display(), files.len()));
+
+    fn outside(&mut self, before: &Before) {
+        let now = outside(self.world);
+        for (path, bytes) in now.iter().filter(|(path, _)| !before.may_write.contains(path)) {
+            match before.outside.get(path) {
+                None => self.note(format!("{} was made outside the archive", path.display())),
+                Some(was) if was != bytes => {
+                    self.note(format!("{} was changed outside the archive", path.display()));
+                }
+                Some(_) => {}
+            }
+        }
+        for path in before.outside.keys().filter(|path| !now.contains_key(*path)) {
+            self.note(format!("{} was removed outside the archive", path.display()));
+        }
+    }
+
+    fn archive(&mut self) {
+        let root = self.world.archive();
+        let mut found = Vec::new();
+        walk(&root, &mut |path| {
+            found.push(path.to_owned());
+            true
+        });
+        for path in found {
+            self.name(&path);
+            let link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+            let private = path.starts_with(root.join(".vfetch"));
+            match () {
+                () if link || !path.is_file() => {}
+                () if path.file_name().is_some_and(|name| name == "manifest.json") && !private => {
+                    self.manifest(&path);
+                }
+                () => self.file(&path, private),
+            }
+        }
+    }
+
+    fn name(&mut self, path: &Path) {
+        const NAME_MAX: usize = 200;
+        let name = path.file_name().unwrap_or_default();
+        let Some(name) = name.to_str() else {
+            return self.note(format!("{} is no UTF-8", path.display()));
+        };
+        let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+        let numbered = stem.len() == 4 && stem.ends_with(|letter: char| letter.is_ascii_digit());
+        let device = matches!(stem.as_str(), "con" | "prn" | "aux" | "nul")
+            || (numbered && (stem.starts_with("com") || stem.starts_with("lpt")));
+        let odd = name.chars().any(|letter| obeyed(letter) || r#"<>:"/\|?*"#.contains(letter));
+        let edge = name.ends_with(['.', ' ']) || name.starts_with(['-', ' ']);
+        if name.len() > NAME_MAX || device || odd || edge || key_in(name.as_bytes()).is_some() {
+            self.note(format!("{name:?} is no name for a file"));
+        }
+    }
+
+    /// A content that was announced holds no key; in anything else the ends are where one could have been put.
+    fn file(&mut self, path: &Path, private: bool) {
+        const LOOKED_AT: usize = 64 * 1024;
+        let (bytes, digest) = self.digest(path);
+        if self.world.is_good(&digest) {
+            return;
+        }
+        if !private {
+            self.note(format!("{} holds {bytes} wrong bytes ({digest})", path.display()));
+        }
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let (head, tail) =
+            (&bytes[..bytes.len().min(LOOKED_AT)], &bytes[bytes.len().saturating_sub(LOOKED_AT)..]);
+        if let Some(form) = key_in(head).or_else(|| key_in(tail)) {
+            self.note(format!("the key is in {} ({form})", path.display()));
+        }
+    }
+
+    fn manifest(&mut self, path: &Path) {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        if let Some(form) = key_in(&bytes) {
+            self.note(format!("the key is in {} ({form})", path.display()));
+        }
+        let Ok(manifest) = serde_json::from_slice::<Value>(&bytes) else {
+            return self.note(format!("{} is no JSON", path.display()));
+        };
+        for error in SCHEMA.iter_errors(&manifest) {
+            self.note(format!("{}: {error} at {}", path.display(), error.instance_path()));
+        }
+        let files = manifest["files"].as_array().cloned().unwrap_or_default();
+        for file in &files {
+            let name = path.with_file_name(file["path"].as_str().unwrap_or_default());
+            let (bytes, digest) = self.digest(&name);
+            if file["bytes"] != bytes || file["sha256"] != digest.as_str() {
+                self.note(format!("{} is not what its record says: {file}", name.display()));
+            }
+        }
+        let missing = manifest["missing"].as_array().map_or(0, Vec::len);
+        if let Some(outputs) = manifest["outputs"].as_u64()
+            && outputs != (files.len() + missing) as u64
+        {
+            self.note(format!("{}: {outputs} outputs, but {} and {missing}", path.display(), files.len()));
+        }
+    }
+
+    fn success(&mut self, done: &Done) {
+        if done.args.iter().any(|arg| matches!(arg.as_str(), "--dry-run" | "-n" | "--help" | "--version")) {
+            return;
+        }
+        if done.code() == 0 {
+            for id in asked(self.world, done) {
+                let state = self.world.state(&id);
+                if state != "complete" {
+                    self.note(format!("exit 0, but job {id} is {state}"));
+                }
+            }
+        }
+        for line in done.stdout().lines().filter(|line| !line.starts_with('{')) {
+            let told = line.split_once("  ").filter(|(digest, _)| digest.len() == 64);
+            if let Some((digest, name)) = told
+                && self.digest(&self.world.path("cwd").join(name)).1 != digest
+            {
+                self.note(format!("stdout gives a digest that {name} does not have"));
+            }
+        }
+    }
+
+    /// The length and the digest of a file; those of nothing where there is none.
+    fn digest(&mut self, path: &Path) -> (u64, String) {
+        if let Some(known) = self.digests.get(path) {
+            return known.clone();
+        }
+        let (mut hasher, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
+        if let Ok(mut file) = std::fs::File::open(path) {
+            while let Ok(count) = file.read(&mut buffer)
+                && count > 0
+            {
+                hasher.update(&buffer[..count]);
+                bytes += count as u64;
+            }
+        }
+        let found = (bytes, data_encoding::HEXLOWER.encode(&hasher.finalize()));
+        self.digests.insert(path.to_owned(), found.clone());
+        found
     }
 }
 
@@ -279,27 +335,4 @@ fn asked(world: &World, done: &Done) -> Vec<String> {
     }
     let refs = done.args.iter().skip(1).take_while(|arg| !arg.starts_with('-'));
     refs.filter(|arg| arg.bytes().all(|byte| byte.is_ascii_digit())).cloned().collect()
-}
-
-fn check_success(world: &World, done: &Done, wrong: &mut Vec<String>) {
-    if done.args.iter().any(|arg| matches!(arg.as_str(), "--dry-run" | "-n" | "--help" | "--version")) {
-        return;
-    }
-    if done.code() == 0 {
-        for id in asked(world, done) {
-            if world.state(&id) != "complete" {
-                wrong.push(format!("exit 0, but job {id} is {}", world.state(&id)));
-            }
-        }
-    }
-    let stdout = done.stdout();
-    for line in stdout.lines().filter(|line| !line.starts_with('{')) {
-        let Some((digest, name)) = line.split_once("  ").filter(|(digest, _)| digest.len() == 64) else {
-            continue;
-        };
-        let bytes = std::fs::read(world.path("cwd").join(name)).unwrap_or_default();
-        if data_encoding::HEXLOWER.encode(&Sha256::digest(&bytes)) != digest {
-            wrong.push(format!("stdout gives a digest that {name} does not have"));
-        }
-    }
 }

@@ -263,6 +263,11 @@ pub(super) fn in_doubt(refusal: &Refusal) -> bool {
     lost_race(refusal) || Trouble::of(refusal).is_unclear()
 }
 
+/// Whether a condition did not hold, and did not hold at the first try: an earlier one cannot have been carried out.
+pub(super) fn was_refused_at_once(refusal: &Refusal) -> bool {
+    lost_race(refusal) && !Trouble::of(refusal).is_spent()
+}
+
 /// Whether a write that a look did not find is worth another try.
 pub(super) fn is_worth_a_try(refusal: &Refusal) -> bool {
     lost_race(refusal) || Trouble::of(refusal).is_worth_a_try()

@@ -9,7 +9,9 @@ use object_store::{PutMode, PutOptions, PutPayload, UpdateVersion};
 
 use super::super::look::{Found, Version, dropped, written};
 use super::super::{Proven, StoreError, at};
-use super::bucket::{Bucket, Created, DOUBTS, Spot, attributes, failed, in_doubt, is_worth_a_try, pause};
+use super::bucket::{
+    Bucket, Created, DOUBTS, Spot, attributes, failed, in_doubt, is_worth_a_try, pause, was_refused_at_once,
+};
 use super::trouble::{Kind, Trouble};
 use super::upload::{self, Part};
 use crate::job::JobRef;
@@ -50,8 +52,10 @@ pub(super) async fn commit(
             let _ = tokio::task::spawn_blocking(discard).await;
             Ok((manifest, Version(Digest::of(&bytes))))
         }
-        Swap::Lost(winner) => {
-            commit.clear_away(&placed, winner.as_deref()).await;
+        Swap::Lost { never_there } => {
+            if never_there {
+                commit.clear_away(&placed).await;
+            }
             Err(StoreError::Conflict { place: folder })
         }
     }
@@ -123,8 +127,10 @@ struct Placed {
 /// What became of the record.
 enum Swap {
     Done,
-    /// Another one is there, with these bytes, or none where there was one.
-    Lost(Option<Bytes>),
+    /// Another one is there, or none where there was one. Where no answer was lost, ours never was there.
+    Lost {
+        never_there: bool,
+    },
 }
 
 struct Commit<'a> {
@@ -199,7 +205,7 @@ impl Commit<'_> {
     async fn swap(&self, bytes: &Bytes) -> Result<Swap, StoreError> {
         let (spot, before) = (self.record, self.before.found.version());
         let mode = self.before.version.clone().map_or(PutMode::Create, PutMode::Update);
-        let mut failures = 0;
+        let (mut failures, mut never_there) = (0, true);
         loop {
             let options = PutOptions { attributes: attributes(spot, &self.mark), ..mode.clone().into() };
             let payload = PutPayload::from_bytes(bytes.clone());
@@ -209,13 +215,15 @@ impl Commit<'_> {
             if !in_doubt(&refusal) {
                 return Err(failed("writing", spot)(&refusal));
             }
+            // Ours may have been there for a moment, and be replaced by now.
+            never_there &= was_refused_at_once(&refusal);
             let there = self.bucket.get(spot).await?.map(|(there, _)| there);
             if there.as_ref() == Some(bytes) {
                 return Ok(Swap::Done);
             }
             let now = there.as_ref().map(|there| Version(Digest::of(there)));
             if now != before {
-                return Ok(Swap::Lost(there));
+                return Ok(Swap::Lost { never_there });
             }
             failures += 1;
             if failures > DOUBTS || !is_worth_a_try(&refusal) {
@@ -226,12 +234,15 @@ impl Commit<'_> {
         }
     }
 
-    /// After a lost race: removes what this commit made and the winner does not name. Nobody else will ever name it:
-    /// objects of others are adopted only where no record is.
-    async fn clear_away(&self, placed: &[Placed], winner: Option<&[u8]>) {
-        let Some(Ok(winner)) = winner.map(Manifest::read) else { return };
-        let named = |file: &Placed| winner.files.iter().any(|record| record.path == file.key.name());
-        for file in placed.iter().filter(|file| file.ours && !named(file)) {
+    /// After a lost race: removes what this commit made, where it is certain that nobody else will remove it too, or
+    /// comes to name it. That is so where files were named before, since others are then not adopted, and for those that
+    /// the record before did not name.
+    async fn clear_away(&self, placed: &[Placed]) {
+        let Found::Record(before, _) = &self.before.found else { return };
+        if before.outputs.is_none() {
+            return;
+        }
+        for file in placed.iter().filter(|file| file.ours && self.before.names(&file.key).is_none()) {
             self.bucket.remove(&file.spot).await;
         }
     }

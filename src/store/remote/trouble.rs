@@ -100,7 +100,12 @@ impl Trouble {
 
     /// Whether the same request is worth another try at once.
     pub(super) fn is_worth_a_try(&self) -> bool {
-        self.is_unclear() && !self.spent
+        self.is_unclear() && !self.is_spent()
+    }
+
+    /// Whether the client has made the request more than once.
+    pub(super) fn is_spent(&self) -> bool {
+        self.spent
     }
 }
 
