@@ -2,7 +2,7 @@
 //!
 //! [`contract`] holds what all of them promise; each promise is tested on each of them. [`faults`] is about S3 alone: a
 //! server that loses answers, is overloaded or lies, through the proxy of [`proxy`]; [`writers`] lets many writers loose
-//! on one job. [`places`] makes the archives.
+//! on one job; [`program`] runs the program itself against a bucket. [`places`] makes the archives.
 //!
 //! The S3 server is moto's, a program that this project did not write: `pip install 'moto[server]'`, with `moto_server`
 //! in the path. It is started here, once for all tests of the process; `VFETCH_TEST_S3` names one that is running
@@ -16,4 +16,6 @@ mod faults;
 mod places;
 mod program;
 mod proxy;
+#[path = "../support/mod.rs"]
+mod support;
 mod writers;

@@ -52,6 +52,8 @@ struct State {
 
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    /// The server behind it.
+    pub(crate) server: SocketAddr,
     pub(crate) bucket: String,
     state: Arc<State>,
 }
@@ -74,7 +76,7 @@ impl Proxy {
                 });
             }
         });
-        Some(Self { address, bucket: new_bucket(server), state })
+        Some(Self { address, server, bucket: new_bucket(server), state })
     }
 
     /// An archive in the bucket, through the proxy.
@@ -100,6 +102,18 @@ impl Proxy {
     /// What came since the last time.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.state.seen.lock().unwrap())
+    }
+
+    /// Waits until so many writes more have come, or the writer has nothing more to write.
+    pub(crate) fn wait_for_writes(&self, writes: usize) {
+        let came = || Self::count(&self.state.seen.lock().unwrap(), "PUT", "");
+        let want = came() + writes;
+        for _ in 0..2_000 {
+            if came() >= want {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     /// What of it was of this method and had this part.

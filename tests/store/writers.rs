@@ -187,6 +187,11 @@ async fn write(place: &Place, job: &JobRef, over: &AtomicBool, swaps: &AtomicU64
             Found::Nothing => None,
             Found::Damaged { why, .. } => panic!("{why}"),
         };
+        if before.is_none() && fastrand::bool() {
+            let note = Manifest::new(job, "2026-01-02T03:04:05Z");
+            let _ = place.commit_async(job, &[], note, None).await;
+            continue;
+        }
         let outputs = fastrand::usize(1..=2);
         let mut manifest =
             before.map_or_else(|| Manifest::new(job, "2026-01-02T03:04:05Z"), |found| (**found).clone());

@@ -233,6 +233,9 @@ impl Running<'_> {
             took: self.began.elapsed(),
             peak_rss: self.peak,
         };
+        if let Some(mirror) = self.world.mirror.get() {
+            (mirror.copy)(&self.world.archive());
+        }
         verify::check(self.world, &self.before, &done);
         done
     }
