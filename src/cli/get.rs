@@ -33,7 +33,7 @@ Examples:
 pub(crate) struct GetArgs {
     #[command(flatten)]
     refs: RefArgs,
-    /// The archive: a folder, made where it is not there, or a bucket: s3://bucket/prefix, gs://…, az://….
+    /// The archive: a folder, made where it is not there, or the address of a bucket and a prefix in it.
     #[arg(short, long, value_name = "ARCHIVE", env = "VFETCH_OUTPUT")]
     output: PathBuf,
     /// Hash the files of complete jobs too, instead of looking at their sizes.

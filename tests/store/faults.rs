@@ -228,7 +228,7 @@ fn an_object_that_changes_while_it_is_read_is_not_spliced() {
     let mut changed = false;
     let read = place.store.read(&Key::output(&job, 0, "gif", None), &mut |_| {
         if !std::mem::replace(&mut changed, true) {
-            place.tamper("147/147-0.gif", Some(&[2; 3 << 20]));
+            place.tamper("147/147-0.gif", Some(&vec![2; 3 << 20]));
         }
         Ok(())
     });

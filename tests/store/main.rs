@@ -9,7 +9,12 @@
 //! already (`http://127.0.0.1:5000`). Without either the tests that need it say so and pass, unless
 //! `VFETCH_TEST_REQUIRE_S3` is set.
 
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and looks for itself")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test may panic, looks for itself, and says when it cannot"
+)]
 
 mod contract;
 mod faults;

@@ -301,11 +301,10 @@ fn start_moto() -> Option<(SocketAddr, Option<Child>)> {
         free.port()
     );
     let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
-    for _ in 0..600 {
-        if TcpStream::connect(free).is_ok() {
-            return Some((free, Some(child)));
-        }
+    let answers = (0..600).any(|_| {
         std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("moto_server does not answer at {free}");
+        TcpStream::connect(free).is_ok()
+    });
+    assert!(answers, "moto_server does not answer at {free}");
+    Some((free, Some(child)))
 }

@@ -212,11 +212,10 @@ async fn write(place: &Place, job: &JobRef, over: &AtomicBool, swaps: &AtomicU64
         let work = place.commit_async(job, &files, manifest, found.version());
         match work.await {
             Ok(_) => drop(swaps.fetch_add(1, Ordering::SeqCst)),
-            Err(StoreError::Conflict { .. }) => {}
             Err(StoreError::Remote { trouble, .. }) if trouble.kind == vfetch::store::remote::Kind::Unfit => {
                 return;
             }
-            Err(StoreError::Remote { .. }) => {}
+            Err(StoreError::Conflict { .. } | StoreError::Remote { .. }) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -275,7 +274,7 @@ fn whatever_many_writers_do_the_visible_record_is_true() {
             });
             for _ in 0..40 {
                 std::thread::sleep(Duration::from_millis(10));
-                if watch.is_finished() || writers.iter().all(|writer| writer.is_finished()) {
+                if watch.is_finished() || writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
                     break;
                 }
             }

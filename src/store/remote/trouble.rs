@@ -78,9 +78,9 @@ impl Trouble {
         let (status, code) = (status(&text), between(&text, "<Code>", "</Code>"));
         let kind = match (refusal, status) {
             _ if is_no_bucket(&text) => Kind::NoBucket,
-            (Refusal::PermissionDenied { .. } | Refusal::Unauthenticated { .. }, _) => Kind::Denied,
+            (Refusal::PermissionDenied { .. } | Refusal::Unauthenticated { .. }, _)
+            | (_, Some(401 | 403)) => Kind::Denied,
             (Refusal::NotSupported { .. } | Refusal::NotImplemented { .. }, _) => Kind::Unfit,
-            (_, Some(401 | 403)) => Kind::Denied,
             (_, Some(408 | 429 | 500..)) => Kind::Unreachable,
             (_, Some(400)) if code.is_some_and(|code| BROKEN_BODY.contains(&code)) => Kind::Unreachable,
             (_, Some(400)) if code.is_some_and(|code| BAD_TOKEN.contains(&code)) => Kind::Denied,

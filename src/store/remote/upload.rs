@@ -162,8 +162,8 @@ async fn send_all(
         }
         let bytes = piece.min(part.bytes - offset);
         let room = room(bucket, bytes).await;
-        let (body, hashed) = part.read(offset, bytes, hasher).await?;
-        hasher = hashed;
+        let (body, hashed_on) = part.read(offset, bytes, hasher).await?;
+        hasher = hashed_on;
         let sent = upload.put_part(PutPayload::from_bytes(body));
         under_way.spawn(async move {
             let sent = sent.await;
