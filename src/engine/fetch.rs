@@ -327,11 +327,13 @@ impl<'a> OneJob<'a> {
         let session = self.session;
         let job = &self.asked.job;
         session.report(&Event::JobReady { job, outputs: done.outputs.len(), to_fetch: to_fetch.len() });
+        let answered_at = session.moment();
         let context = JobContext {
             session,
             job,
             deadline: self.deadline,
-            fresh_until: self.fresh.then(|| session.moment() + plan::FRESH_FOR),
+            fresh_until: self.fresh.then(|| answered_at + plan::FRESH_FOR),
+            answered_at,
             refreshed: OnceCell::new(),
             ahead: Mutex::new(self.ahead.take()),
         };
