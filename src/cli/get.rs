@@ -1,12 +1,13 @@
 //! `vfetch get`: waits for jobs and brings their files home.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::{Args as _, FromArgMatches as _};
 use vfetch::engine::archive;
 use vfetch::engine::{Options, Session};
 use vfetch::job::{DEFAULT_FAMILY, DEFAULT_ORIGIN, Defaults};
-use vfetch::store::Store;
 use vfetch::text::Redactor;
 
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
@@ -21,7 +22,8 @@ Examples:
   vfetch get realtime/98 submit.json -o ./out   another family; a saved answer
   vfetch get -i ids.txt -o ./out                a list of any length; rerun it at will
   jq -r .id log.jsonl | vfetch get -i - -o out  ids from another program
-  vfetch get -i ids.txt -o out > SHA256SUMS     and later: sha256sum -c SHA256SUMS";
+  vfetch get -i ids.txt -o out > SHA256SUMS     and later: sha256sum -c SHA256SUMS
+  vfetch get -i ids.txt -o s3://bucket/clips    into a bucket, with AWS_ACCESS_KEY_ID and the like set";
 
 /// Wait for jobs and bring their files home.
 ///
@@ -33,8 +35,8 @@ Examples:
 pub(crate) struct GetArgs {
     #[command(flatten)]
     refs: RefArgs,
-    /// The archive: a folder, made where it is not there.
-    #[arg(short, long, value_name = "DIR", env = "VFETCH_OUTPUT")]
+    /// The archive: a folder, made where it is not there, or the address of a bucket and a prefix in it.
+    #[arg(short, long, value_name = "ARCHIVE", env = "VFETCH_OUTPUT")]
     output: PathBuf,
     /// Hash the files of complete jobs too, instead of looking at their sizes.
     #[arg(long, env = "VFETCH_CHECK")]
@@ -54,6 +56,8 @@ pub(crate) struct GetArgs {
     account: AccountArgs,
     #[command(flatten)]
     show: OutputArgs,
+    #[arg(skip)]
+    results: report::Results,
 }
 
 /// Runs the command; its exit code.
@@ -68,7 +72,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
     let defaults = args.account.defaults()?;
     let refs = args.refs.open(&defaults)?;
     let (api, http) = args.account.clients(&defaults, &args.transfer)?;
-    let store = Store::create(&args.output, !args.transfer.no_sync)?;
+    let store = args.transfer.open_store(&args.output)?;
     let console = report::start(args.settings(api.redactor().clone()))?;
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
@@ -80,6 +84,21 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
 }
 
 impl GetArgs {
+    /// The arguments that these words are, as if they had been typed where no environment sets anything.
+    pub(crate) fn of(words: &[OsString]) -> Result<Self, CliError> {
+        let command = clap::Command::new("get").no_binary_name(true);
+        let command = Self::augment_args(command).mut_args(|arg| arg.env(None::<&'static str>));
+        let parsed = command.try_get_matches_from(words);
+        parsed
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|error| CliError::usage(error.to_string()))
+    }
+
+    /// The same, without the lines on standard output.
+    pub(crate) fn without_results(self) -> Self {
+        Self { results: report::Results::None, ..self }
+    }
+
     fn options(&self) -> Options {
         Options { check: self.check, force: self.force, skip_gone: self.skip_gone, ..self.transfer.options() }
     }
@@ -88,6 +107,7 @@ impl GetArgs {
         report::Settings {
             progress: self.show.progress,
             json: self.show.json,
+            results: self.results,
             quiet: self.show.quiet,
             verbose: self.show.verbose,
             destination: self.output.display().to_string(),

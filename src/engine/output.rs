@@ -19,6 +19,8 @@ pub(super) struct JobContext<'a> {
     pub(super) job: &'a JobRef,
     pub(super) deadline: Moment,
     pub(super) fresh_until: Option<Moment>,
+    /// When the API gave the links; it is not asked again right after it.
+    pub(super) answered_at: Moment,
     /// The links of a second answer, asked for once when all of the first ones have failed.
     pub(super) refreshed: OnceCell<Result<Vec<Output>, Failure>>,
     /// The job's place among those that were asked ahead; given up when its first transfer begins.
@@ -163,6 +165,8 @@ impl Ladder<'_> {
         self.asked_again = true;
         let context = self.context;
         let ask = || async {
+            let not_before = context.answered_at + crate::retry::BACKOFF_FLOOR;
+            tokio::time::sleep_until(context.session.instant(not_before.min(context.deadline))).await;
             match super::fetch::ask(context.session, context.job, context.deadline).await? {
                 reply::Reply::Done(done) => Ok(done.outputs),
                 reply::Reply::Pending(_) => Err(Failure::new(Cause::JobNotFound, "it is no longer done")),
