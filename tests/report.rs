@@ -1,6 +1,11 @@
 //! What the program shows: its results, its JSON lines, its list of failed jobs, and the last words.
 
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and looks for itself")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test may panic, looks for itself, and says what it skips"
+)]
 
 #[path = "support/mod.rs"]
 mod support;
