@@ -330,7 +330,7 @@ impl Check<'_> {
         for line in done.stdout().lines().filter(|line| !line.starts_with('{')) {
             let told = line.split_once("  ").filter(|(digest, _)| digest.len() == 64);
             if let Some((digest, name)) = told
-                && self.digest(&self.world.path("cwd").join(name)).1 != digest
+                && self.digest(&self.world.named(name)).1 != digest
             {
                 self.note(format!("stdout gives a digest that {name} does not have"));
             }
