@@ -29,6 +29,8 @@ pub(crate) struct Task {
     pub(crate) force: bool,
     /// Hash what is here already.
     pub(crate) check: bool,
+    /// Put bad files aside before others take their place.
+    pub(crate) puts_aside: bool,
     /// The run leaves after so many bytes of the last output, with a checkpoint.
     pub(crate) leaves_after: Option<usize>,
 }
@@ -36,7 +38,15 @@ pub(crate) struct Task {
 impl Task {
     pub(crate) fn get(id: &'static str, outputs: &[Option<&[u8]>]) -> Self {
         let outputs = outputs.iter().map(|bytes| bytes.map(<[u8]>::to_vec)).collect();
-        Self { id, outputs, pending: false, force: false, check: false, leaves_after: None }
+        Self {
+            id,
+            outputs,
+            pending: false,
+            force: false,
+            check: false,
+            puts_aside: false,
+            leaves_after: None,
+        }
     }
 
     pub(crate) fn pending(id: &'static str, outputs: usize) -> Self {
@@ -49,6 +59,10 @@ impl Task {
 
     pub(crate) fn checked(self) -> Self {
         Self { check: true, ..self }
+    }
+
+    pub(crate) fn repairing(self) -> Self {
+        Self { check: true, puts_aside: true, ..self }
     }
 
     pub(crate) fn leaving_after(self, bytes: usize) -> Self {
@@ -143,6 +157,11 @@ fn work(
                 None => return Ok(()),
             },
             (None, None) => {}
+        }
+    }
+    if task.puts_aside {
+        for bad in visible.iter().filter(|file| !present.contains(file)) {
+            store.put_aside(staging, &layout::folder(&job), &bad.path)?;
         }
     }
     manifest.outputs = Some(task.outputs.len());
@@ -244,7 +263,8 @@ pub(crate) struct Tally {
 }
 
 /// What must be true of an archive whatever happened to it: no record names absent or other bytes, and what was called
-/// committed is there. `known` is damage that another hand did, path and bytes, and that no run has healed yet.
+/// committed is there. `known` is damage that another hand did, path and bytes, and that no run has healed yet; what it
+/// put there is not lost either where the runs put it aside.
 pub(crate) fn audit(
     disk: &MemoryDisk,
     tasks: &[Task],
@@ -281,7 +301,12 @@ pub(crate) fn audit(
         for file in &manifest.files {
             tally.files += 1;
             let path = format!("{ROOT}/{}/{}", layout::folder(&task.job()), file.path);
-            let bytes = disk.bytes_at(&path).ok_or_else(|| format!("{path} is named and not there"))?;
+            let Some(bytes) = disk.bytes_at(&path) else {
+                let aside = known.is_some_and(|(known, _)| known == path) && task.puts_aside;
+                let missing = || format!("{path} is named and not there");
+                aside.then_some(()).ok_or_else(missing)?;
+                continue;
+            };
             let right = Digest::of(&bytes) == file.sha256 && bytes.len() as u64 == file.bytes;
             if !right && known != Some((path.as_str(), &bytes)) {
                 return Err(format!("{path} is named with other bytes than it has"));
@@ -289,6 +314,18 @@ pub(crate) fn audit(
         }
     }
     Ok(())
+}
+
+/// What another hand has put in a file's place is not thrown away by runs that put it aside.
+pub(crate) fn is_kept(disk: &MemoryDisk, scenario: &Scenario) -> Result<(), String> {
+    const QUARANTINE: &str = "/out/.vfetch/quarantine/147";
+    let Some((path, bytes)) = scenario.known_damage() else { return Ok(()) };
+    if !scenario.last().iter().any(|task| task.puts_aside) {
+        return Ok(());
+    }
+    let aside = disk.names_at(QUARANTINE).into_iter().map(|name| format!("{QUARANTINE}/{name}"));
+    let kept = aside.chain([path.to_owned()]).any(|place| disk.bytes_at(&place).as_deref() == Some(bytes));
+    if kept { Ok(()) } else { Err(format!("what lay at {path} is lost")) }
 }
 
 /// After a run that ended well: each task's outputs are there, byte for byte, under names that the record gives them.
@@ -401,6 +438,12 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             before: vec![vec![three()]],
             damage: Some(("/out/147/147-1.bin", content(6, 130))),
             runs: vec![vec![three().checked()]],
+        },
+        Scenario {
+            name: "a damaged file, put aside and healed",
+            before: vec![vec![three()]],
+            damage: Some(("/out/147/147-1.bin", content(6, 130))),
+            runs: vec![vec![three().repairing()]],
         },
         Scenario {
             name: "a damaged file, replaced by other bytes",
