@@ -1,5 +1,6 @@
 //! System calls of the real program that fail, made to by strace.
 
+use std::collections::HashMap;
 use std::process::{Command, Stdio};
 
 use crate::support::{Answer, Content, Get, World};
@@ -114,4 +115,99 @@ fn a_write_that_is_interrupted_or_short_goes_on() {
         assert!(failures(&world) > 0, "{inject} was met");
         world.holds("147", 0, &clips[0]);
     }
+}
+
+/// A call as the trace shows it: when it began and ended, counted in lines, and its arguments.
+struct Traced {
+    name: String,
+    arguments: String,
+    began: usize,
+    ended: usize,
+}
+
+/// The calls of a trace with `-f -y`, each whole even where another thread's came in between.
+fn traced(trace: &str) -> Vec<Traced> {
+    let mut open: HashMap<&str, (usize, &str, &str)> = HashMap::new();
+    let mut calls = Vec::new();
+    for (line, text) in trace.lines().enumerate() {
+        let Some((thread, text)) = text.split_once(' ') else { continue };
+        let text = text.trim_start();
+        if let Some(rest) = text.strip_suffix(" <unfinished ...>") {
+            let Some((name, arguments)) = rest.split_once('(') else { continue };
+            open.insert(thread, (line, name, arguments));
+        } else if text.starts_with("<... ") {
+            let Some((began, name, arguments)) = open.remove(thread) else { continue };
+            let (name, arguments) = (name.to_owned(), arguments.to_owned());
+            calls.push(Traced { name, arguments, began, ended: line });
+        } else if let Some((name, arguments)) = text.split_once('(') {
+            let (name, arguments) = (name.to_owned(), arguments.to_owned());
+            calls.push(Traced { name, arguments, began: line, ended: line });
+        }
+    }
+    calls
+}
+
+impl Traced {
+    /// The paths of the folders in its arguments, and the names in quotes.
+    fn parts(&self) -> (Vec<&str>, Vec<&str>) {
+        let paths = self.arguments.split('<').skip(1).filter_map(|part| part.split('>').next()).collect();
+        let names = self.arguments.split('"').skip(1).step_by(2).collect();
+        (paths, names)
+    }
+}
+
+#[test]
+fn the_system_calls_of_every_commit_are_in_order() {
+    if !can_inject() {
+        return;
+    }
+    let world = World::new();
+    let ids: Vec<String> = (1..=12).map(|id| id.to_string()).collect();
+    for (seed, id) in (0..).zip(&ids) {
+        let serve = |output: u64| {
+            let clip = world.content(Content::mp4(3 * seed + output, 30_000));
+            world.media.on(&format!("/{id}/{output}.mp4"), Answer::file(&clip))
+        };
+        world.job(id, Answer::success(&[serve(0), serve(1), serve(2)]));
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let trace = world.path("io/trace");
+    let strace = format!(
+        "exec strace -f -y -qq -o '{}' -e trace=fsync,renameat,renameat2 -- \"$0\" \"$@\"",
+        trace.display()
+    );
+    world.get(&ids).after_shell(&strace).run().exits(0);
+    let calls = traced(&std::fs::read_to_string(trace).unwrap());
+    let synced = |path: &str, from: usize, to: usize| {
+        let within = |call: &&Traced| call.began > from && call.ended < to;
+        let of = |call: &Traced| call.name == "fsync" && call.parts().0 == [path];
+        calls.iter().filter(within).any(of)
+    };
+    let root = world.archive().display().to_string();
+    let (mut files, mut records) = (0, 0);
+    for rename in calls.iter().filter(|call| call.name.starts_with("renameat")) {
+        let (folders, names) = rename.parts();
+        let ([staging, folder], [old, new]) = (&folders[..], &names[..]) else {
+            panic!("{}", rename.arguments);
+        };
+        let at = format!("{folder}/{new}");
+        assert!(synced(&format!("{staging}/{old}"), 0, rename.began), "{at}: its bytes are not synced");
+        let is_record =
+            |call: &&Traced| call.parts().1.last() == Some(&"manifest.json") && call.parts().0[1] == *folder;
+        if *new == "manifest.json" {
+            records += 1;
+            assert!(synced(folder, rename.ended, usize::MAX), "{at}: its folder is not synced");
+            assert!(synced(&root, rename.ended, usize::MAX), "{at}: the root is not synced");
+        } else {
+            files += 1;
+            let renames = || calls.iter().filter(|call| call.name.starts_with("renameat"));
+            let record = renames().find(is_record).expect("it is committed");
+            assert!(rename.ended < record.began, "{at}: its record is there before it");
+            assert!(
+                synced(folder, rename.ended, record.began),
+                "{at}: it is named before its name is synced"
+            );
+        }
+    }
+    assert_eq!((files, records), (36, 12));
 }
