@@ -144,7 +144,9 @@ impl<D: Disk> LocalStore<D> {
         swapped?;
         if lasting && !named_before {
             staging.is_sure().map_err(ctx("committing to", &place))?;
-            staging.synced(self.disk.sync_folder(&self.root)).map_err(ctx("syncing", &self.place))?;
+            staging
+                .synced(&self.place, self.disk.sync_folder(&self.root))
+                .map_err(ctx("syncing", &self.place))?;
         }
         for key in dropped(job, &before, manifest) {
             remove_if_there(&self.disk, &folder, key.name())
@@ -171,14 +173,15 @@ impl<D: Disk> LocalStore<D> {
         lasting: bool,
     ) -> Result<String, StoreError> {
         let (disk, folder, name) = (&self.disk, staging.folder(), staging.record_name());
+        let place = self.place_of(key);
         let written = remove_if_there(disk, folder, &name).and_then(|()| {
             let file = disk.create_new(folder, &name)?;
             write_all(disk, &file, bytes)?;
-            if lasting { staging.synced(disk.sync_file(&file)) } else { Ok(()) }
+            if lasting { staging.synced(&place, disk.sync_file(&file)) } else { Ok(()) }
         });
         written.map_err(|error| {
             let _ = remove_if_there(disk, folder, &name);
-            no_room(disk, folder, "writing", &self.place_of(key), Some(bytes.len() as u64), error)
+            no_room(disk, folder, "writing", &place, Some(bytes.len() as u64), error)
         })?;
         Ok(name)
     }
@@ -198,7 +201,7 @@ impl<D: Disk> LocalStore<D> {
             if !lasting {
                 return Ok(());
             }
-            staging.synced(self.disk.sync_folder(folder)).map_err(ctx("syncing", &place))
+            staging.synced(&place, self.disk.sync_folder(folder)).map_err(ctx("syncing", &place))
         };
         for (proven, key) in files {
             let refused =
