@@ -22,14 +22,15 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("event", &["job", "manifest", "retry"]),
     ("verdict", &["job", "layout", "manifest"]),
     ("query", &["manifest"]),
+    ("digests", &["manifest"]),
     ("census", &["event", "job", "manifest", "retry"]),
-    ("net", &["job", "media", "plan", "reply", "retry", "text"]),
+    ("net", &["digests", "job", "media", "plan", "reply", "retry", "text"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",
         &[
-            "census", "event", "job", "layout", "manifest", "media", "net", "plan", "query", "reply",
-            "retry", "store", "text", "verdict",
+            "census", "digests", "event", "job", "layout", "manifest", "media", "net", "plan", "query",
+            "reply", "retry", "store", "text", "verdict",
         ],
     ),
     ("view", &["census", "engine", "job", "layout", "manifest", "query", "store", "text", "verdict"]),

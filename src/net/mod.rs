@@ -22,6 +22,7 @@ use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, ClientBuilder};
 use url::Url;
 
+use crate::digests::Named;
 use crate::job::Origin;
 use crate::plan::{Answer, Resume};
 use crate::retry::{self, Cause, Failure};
@@ -150,6 +151,17 @@ impl Media {
         self.header(&LAST_MODIFIED).map(str::to_owned)
     }
 
+    /// The digests that the host names for the file.
+    #[must_use]
+    pub fn digests(&self) -> Named {
+        let headers = self.response.headers();
+        Named::read(self.response.status().as_u16(), |name| {
+            let lines: Vec<&str> =
+                headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+            (!lines.is_empty()).then(|| lines.join(","))
+        })
+    }
+
     /// Whether the protocol tells where the body ends; else the end of the connection is all there is.
     #[must_use]
     pub fn is_delimited(&self) -> bool {
@@ -174,11 +186,7 @@ impl Media {
     fn refusal(&self, now_unix_s: u64) -> Option<Failure> {
         let status = self.response.status().as_u16();
         let cause = match status {
-            200 | 206 | 416 => {
-                let encoding =
-                    self.header(&CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case("identity"));
-                return encoding.map(|name| Failure::new(Cause::Encoded, format!("Content-Encoding {name}")));
-            }
+            200 | 206 | 416 => return self.unfit_framing(),
             403 | 404 | 410 => Cause::Absent,
             408 | 425 | 500..=599 => Cause::ServerError,
             429 => Cause::RateLimited,
@@ -187,6 +195,18 @@ impl Media {
         };
         let wait = self.header(&RETRY_AFTER).and_then(|header| retry::retry_after(header, now_unix_s));
         Some(Failure::new(cause, format!("status {status}")).after(wait))
+    }
+
+    /// What makes a body unfit before its first byte. Two ways to tell its end at once are how one answer is smuggled
+    /// into another (RFC 9112, 6.3).
+    fn unfit_framing(&self) -> Option<Failure> {
+        let encoding = self.header(&CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case("identity"));
+        if let Some(name) = encoding {
+            return Some(Failure::new(Cause::Encoded, format!("Content-Encoding {name}")));
+        }
+        let headers = self.response.headers();
+        let two_ends = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
+        two_ends.then(|| Failure::new(Cause::Malformed, "both Content-Length and Transfer-Encoding"))
     }
 }
 

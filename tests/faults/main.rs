@@ -11,5 +11,8 @@ mod support;
 mod api;
 mod helpers;
 mod hostile;
+mod names;
 mod operator;
 mod process;
+mod resume;
+mod transfer;
