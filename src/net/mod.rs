@@ -89,7 +89,7 @@ impl Http {
 
     /// Waits for a turn at the URL's host.
     pub async fn enter(&self, url: &Url) -> Result<lane::Permit, Failure> {
-        self.lanes.enter(url.authority()).await
+        self.lanes.enter(anonymous(url).authority()).await
     }
 
     /// Asks for a file, or for the rest of one; answers when the headers are there.
@@ -100,7 +100,7 @@ impl Http {
         self.allowed
             .check(url)
             .map_err(|refused| Failure::new(Cause::AddressRefused, refused.to_string()))?;
-        let mut request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut request = self.client.get(anonymous(url)).header(ACCEPT_ENCODING, "identity");
         if let Resume::Continue { from, etag, .. } = resume {
             request = request.header(RANGE, format!("bytes={from}-")).header(IF_RANGE, etag);
         }
@@ -113,6 +113,15 @@ impl Http {
         let media = Media { response, idle: self.idle };
         media.refusal(now_unix_s).map_or(Ok(media), Err)
     }
+}
+
+/// The URL without a user and a password: no host gets credentials from here that a server put into a link, and none
+/// gets more at once because its links differ in them.
+fn anonymous(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Both fail only for URLs without a host, which have neither.
+    let _ = (url.set_username(""), url.set_password(None));
+    url
 }
 
 /// A media host's answer, with its body still to come.
@@ -217,6 +226,10 @@ fn follow(attempt: Attempt<'_>, allowed: Allowed) -> reqwest::redirect::Action {
         () if attempt.previous().len() > REDIRECTS => attempt.error(LostRedirect("there are too many")),
         () if !matches!(attempt.url().scheme(), "http" | "https") => {
             attempt.error(LostRedirect("it leads away from http and https"))
+        }
+        // The client would put them into its connections' names, and so into the log.
+        () if anonymous(attempt.url()) != *attempt.url() => {
+            attempt.error(LostRedirect("it leads to a link with a user or a password"))
         }
         () if downgraded => attempt.error(LostRedirect("it leads from https to http")),
         () => match allowed.check(attempt.url()) {

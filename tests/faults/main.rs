@@ -9,6 +9,7 @@
 mod support;
 
 mod api;
+mod disk;
 mod helpers;
 mod hostile;
 mod names;

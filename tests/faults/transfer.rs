@@ -405,11 +405,15 @@ fn redirects_that_lead_away_from_the_web_lead_to_the_mirror() {
         to("data:video/mp4;base64,AAAA"),
         to("javascript:alert(1)"),
         to("http://"),
+        to("http://user:word@127.0.0.1/clip.mp4"),
         Answer::status(302).into(),
         Answer::status(304).into(),
     ]);
-    assert_eq!(causes(&world, 0), ["bad_redirect"]);
-    assert_eq!(world.media.log().len(), 8);
+    assert_eq!(
+        (causes(&world, 0), causes(&world, 6)),
+        (vec!["bad_redirect".into()], vec!["bad_redirect".into()])
+    );
+    assert_eq!(world.media.log().len(), 9);
 }
 
 #[test]
