@@ -62,6 +62,7 @@
 //! ```
 
 pub mod census;
+pub mod digests;
 pub mod engine;
 pub mod event;
 pub mod job;
