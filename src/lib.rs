@@ -6,6 +6,7 @@ pub mod job;
 pub mod layout;
 pub mod manifest;
 pub mod media;
+pub mod mend;
 pub mod net;
 pub mod plan;
 pub mod query;

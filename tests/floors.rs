@@ -21,6 +21,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
     ("verdict", &["job", "layout", "manifest"]),
+    ("mend", &["verdict"]),
     ("query", &["manifest"]),
     ("census", &["event", "job", "manifest", "retry"]),
     ("net", &["job", "media", "plan", "reply", "retry", "text"]),
@@ -28,7 +29,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "census", "event", "job", "layout", "manifest", "media", "net", "plan", "query", "reply",
+            "census", "event", "job", "layout", "manifest", "media", "mend", "net", "plan", "query", "reply",
             "retry", "store", "text", "verdict",
         ],
     ),

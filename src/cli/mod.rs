@@ -6,13 +6,19 @@
 mod args;
 mod demo;
 mod error;
+mod export;
 mod get;
 mod key;
+mod list;
+mod look;
 mod mock;
 mod refs;
+mod repair;
 mod report;
 mod signals;
+mod status;
 mod values;
+mod verify;
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -46,6 +52,16 @@ struct Cli {
 enum Command {
     /// Wait for jobs and bring their files home.
     Get(Box<get::GetArgs>),
+    /// Tell what an archive holds, what is at risk and until when, and what failed.
+    Status(status::StatusArgs),
+    /// List the jobs of an archive by prompt, model, seed, family, state and date.
+    List(list::ListArgs),
+    /// Prove that every file is what its record says.
+    Verify(verify::VerifyArgs),
+    /// Put right what verify finds, and nothing else.
+    Repair(Box<repair::RepairArgs>),
+    /// Write checksums, records or a table of an archive for other programs.
+    Export(export::ExportArgs),
     /// See the whole of vfetch at work, without an account and without the network.
     Demo(demo::DemoArgs),
     /// Serve a look-alike of the API on this machine, for trials without an account.
@@ -56,6 +72,11 @@ impl Command {
     async fn run(self) -> Result<u8, CliError> {
         match self {
             Self::Get(args) => get::run(*args).await,
+            Self::Status(args) => status::run(args).await,
+            Self::List(args) => list::run(args).await,
+            Self::Verify(args) => verify::run(args).await,
+            Self::Repair(args) => repair::run(*args).await,
+            Self::Export(args) => export::run(args).await,
             Self::Demo(args) => demo::run(args).await,
             Self::Mock(args) => mock::run(args).await,
         }

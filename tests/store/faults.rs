@@ -283,6 +283,22 @@ fn a_bucket_that_is_not_there_is_named_and_never_taken_for_an_empty_one() {
 }
 
 #[test]
+fn a_store_that_goes_away_is_no_damage_of_the_archive() {
+    let Some(proxy) = Proxy::new() else { return };
+    let place = proxy.place();
+    for id in 1..=20_u8 {
+        place.commit_first(&job(&id.to_string()), &[(0, &[id; 100])]);
+    }
+    for part in ["/manifest.json", "-0.gif", "prefix="] {
+        proxy.on("GET", part, FOR_EVER, Answer(503, BUSY));
+        let error = place.verify().unwrap_err();
+        assert_eq!(trouble(&error), Kind::Unreachable, "{part}");
+        proxy.heal();
+    }
+    assert_eq!(place.verify().unwrap(), [""; 0]);
+}
+
+#[test]
 fn a_store_that_cannot_be_reached_is_said_to_be() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let place = Place::s3_at(nobody, "clips");
