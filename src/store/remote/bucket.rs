@@ -27,8 +27,11 @@ use crate::retry::backoff;
 
 /// How often in a row a request whose outcome is in doubt is made again, where the crate does not do so itself.
 pub(super) const DOUBTS: u32 = 5;
-/// Bytes of uploads that may be in memory at once, in MiB: enough to fill a fast line, small beside the machine's.
-pub(super) const ROOM_MIB: u32 = 64;
+/// How many shares of [`SHARE`] bytes uploads may have in memory at once: as many as there are commits at once, and
+/// enough to fill a fast line.
+pub(super) const SHARES: u32 = 64;
+/// The least memory that an upload counts for.
+pub(super) const SHARE: u64 = 512 * 1024;
 /// The name of the object's metadata that tells which commit made it.
 const MARK: &str = "commit";
 
@@ -81,7 +84,7 @@ impl Bucket {
         prefix: ObjectPath,
         place: String,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(ROOM_MIB as usize));
+        let room = Arc::new(Semaphore::new(SHARES as usize));
         Self { objects, pages: pages.map(Pages), prefix, place, room }
     }
 
