@@ -109,11 +109,11 @@ impl Bucket {
             Ok(got) => got,
             Err(refusal) => return absent(&refusal).map_or_else(|| Err(fail(&refusal)), |()| Ok(None)),
         };
-        if got.meta.size > MANIFEST_MAX {
-            let source = io::Error::new(io::ErrorKind::FileTooLarge, "too large for a record");
-            return Err(StoreError::Io { doing: "reading", place: spot.place.clone(), source });
-        }
         let version = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
+        if got.meta.size > MANIFEST_MAX {
+            // Too large for a record, and so no better than an empty one.
+            return Ok(Some((Bytes::new(), version)));
+        }
         Ok(Some((got.bytes().await.map_err(|refusal| fail(&refusal))?, version)))
     }
 
@@ -191,10 +191,11 @@ impl Bucket {
     /// What lies directly below a name: objects, and the names that others have in common.
     pub(super) async fn list(&self, below: &str) -> Result<ListResult, StoreError> {
         let spot = self.spot(below)?;
-        self.objects
-            .list_with_delimiter(Some(&spot.path))
-            .await
-            .map_err(|refusal| failed("listing", &spot)(&refusal))
+        let listed = self.objects.list_with_delimiter(Some(&spot.path)).await;
+        let mut listed = listed.map_err(|refusal| failed("listing", &spot)(&refusal))?;
+        // Some tools mark a folder with an empty object that has its name and a slash.
+        listed.objects.retain(|object| object.location != spot.path);
+        Ok(listed)
     }
 
     /// One page of the names at the archive's root that are folders, and the token of the next page.
