@@ -10,8 +10,9 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use url::Url;
 
-use crate::job::JobRef;
+use crate::job::{Family, JobError, JobId, JobRef, Origin};
 use crate::retry::{Cause, Failure};
 
 /// What the `format` field says.
@@ -292,6 +293,16 @@ impl JobRecord {
         }
     }
 
+    /// The job, where the record names one.
+    pub fn to_job(&self) -> Result<JobRef, JobError> {
+        let origin = Url::parse(&self.origin).map_err(|_| JobError::Address(self.origin.clone()))?;
+        Ok(JobRef {
+            origin: Origin::of(&origin)?,
+            family: Family::named(&self.family)?,
+            id: JobId::new(&self.id)?,
+        })
+    }
+
     /// Whether this is that job: origin, family and id are equal.
     #[must_use]
     pub fn is(&self, job: &JobRef) -> bool {
@@ -451,6 +462,19 @@ mod tests {
 
     fn missing(output: usize, gone: bool) -> MissingRecord {
         MissingRecord { output, gone, reasons: vec![], unknown: Map::new() }
+    }
+
+    #[test]
+    fn a_record_gives_its_job_back_whatever_its_family() {
+        for name in Family::names().chain(["v8/morph"]) {
+            let defaults = Defaults::new("http://127.0.0.1:8080", Some(name)).unwrap();
+            let job = defaults.parse("AbC.1").unwrap().job;
+            assert_eq!(JobRecord::of(&job).to_job().unwrap(), job, "{name}");
+        }
+        let good = empty().job;
+        assert!(JobRecord { origin: "modelslab.com".into(), ..good.clone() }.to_job().is_err());
+        assert!(JobRecord { family: "nowhere".into(), ..good.clone() }.to_job().is_err());
+        assert!(JobRecord { id: "../x".into(), ..good }.to_job().is_err());
     }
 
     #[test]

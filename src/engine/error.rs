@@ -25,7 +25,7 @@ impl From<StoreError> for Error {
     fn from(source: StoreError) -> Self {
         let scope = match &source {
             StoreError::Io { source, .. } => io_scope(source),
-            StoreError::Busy { .. } => Scope::Run,
+            StoreError::Busy { .. } | StoreError::NoArchive { .. } => Scope::Run,
             StoreError::Conflict { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. } => Scope::Job,
         };
         Self { scope, source }

@@ -96,10 +96,10 @@ pub(super) fn glance(session: &Session, job: &JobRef) -> Glance {
 }
 
 fn look(session: &Session, job: &JobRef) -> Result<Glance, StoreError> {
-    let local = session.store.local();
-    let found = local.look(job)?;
+    let store = &session.store;
+    let found = store.look(job)?;
     let Found::Record(manifest, _) = &found else { return Ok(Glance::Open(found, Vec::new())) };
-    let mut present = local.present(job, manifest)?;
+    let mut present = store.present(job, manifest)?;
     if session.options.check {
         check_digests(session, job, manifest, &mut present)?;
     }
@@ -127,7 +127,7 @@ fn check_digests(
     for (file, present) in manifest.files.iter().zip(present) {
         let key = Key::recorded(job, &file.path).filter(|_| *present);
         *present = match key {
-            Some(key) => session.store.local().hash(&key)? == (file.sha256, file.bytes),
+            Some(key) => session.store.hash(&key)? == (file.sha256, file.bytes),
             None => false,
         };
     }

@@ -13,17 +13,20 @@
 //! A record that neither adds nor drops files (pending, failed, gone) is swapped atomically but not synced: losing it
 //! costs a question to the API.
 
+mod inspect;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::disk::{Disk, Entry};
+use super::look::{Found, Version};
 use super::staging::{Proven, Staging, ensure_folder, remove_if_there};
-use super::{Found, StoreError, Version, at, ctx};
+use super::{StoreError, at, ctx};
 use crate::job::JobRef;
 use crate::layout::{self, Key, MANIFEST_NAME};
-use crate::manifest::{Digest, FileRecord, MANIFEST_MAX, Manifest, ManifestError};
+use crate::manifest::{Digest, FileRecord, MANIFEST_MAX, Manifest};
 
 /// An archive on a local disk.
 #[derive(Debug)]
@@ -85,23 +88,12 @@ impl<D: Disk> LocalStore<D> {
     /// The digest of an archived file's bytes, and how many there are. Blocks for as long as reading it takes.
     pub fn hash(&self, key: &Key) -> Result<(Digest, u64), StoreError> {
         use sha2::{Digest as _, Sha256};
-        /// Large enough to keep a disk busy, small enough for many at once.
-        const STEP: usize = 256 * 1024;
-        let place = self.place_of(key);
-        let folder = self.disk.open_folder(&self.root, key.folder()).map_err(ctx("opening", &place))?;
-        let file = self.disk.open_to_read(&folder, key.name()).map_err(ctx("opening", &place))?;
-        let (mut hasher, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; STEP]);
-        loop {
-            match self.disk.read_at(&file, bytes, &mut buffer) {
-                Ok(0) => return Ok((Digest::finish(hasher), bytes)),
-                Ok(count) => {
-                    hasher.update(&buffer[..count]);
-                    bytes += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(ctx("reading", &place)(error)),
-            }
-        }
+        let mut hasher = Sha256::new();
+        let bytes = self.read(key, &mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        Ok((Digest::finish(hasher), bytes))
     }
 
     /// Makes these files and this record the job's, in place of the record that `replaces` names. Blocks.
@@ -192,19 +184,7 @@ impl<D: Disk> LocalStore<D> {
             Err(error) => return Err(ctx("opening", place)(error)),
         };
         let bytes = read_all(&self.disk, &file).map_err(ctx("reading", place))?;
-        let version = Version(Digest::of(&bytes));
-        match Manifest::read(&bytes) {
-            Ok(manifest) if manifest.job.is(job) => Ok(Found::Record(Box::new(manifest), version)),
-            Ok(manifest) => Err(StoreError::Foreign {
-                place: place.into(),
-                asked: job.fetch_url(),
-                holds: manifest.job.fetch_url.clone(),
-            }),
-            Err(ManifestError::Newer(version)) => Err(StoreError::Newer { place: place.into(), version }),
-            Err(ManifestError::Damaged(why)) => {
-                Ok(Found::Damaged { why: format!("{place}: {why}"), version })
-            }
-        }
+        Found::of(job, &bytes, place)
     }
 
     fn place_of(&self, key: &Key) -> String {

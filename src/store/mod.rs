@@ -1,9 +1,13 @@
 //! Where jobs are kept: staged on a local disk, proven, committed.
 //!
-//! The order of things is in [`local`]; what makes a commit survive a power cut rests on [`disk`] alone.
+//! The order of things is in [`local`]; what makes a commit survive a power cut rests on [`disk`] alone. [`look`] tells
+//! what a record's bytes say.
+//!
+//! What reads an archive blocks, and is called from threads that may; what writes to it is awaited.
 
 pub mod disk;
 pub mod local;
+pub mod look;
 pub mod staging;
 
 use std::io;
@@ -15,8 +19,10 @@ use tokio::sync::Semaphore;
 use crate::job::JobRef;
 use crate::layout::Key;
 use crate::manifest::{Digest, Manifest};
+pub use disk::Entry;
 use disk::RealDisk;
 use local::LocalStore;
+pub use look::{Found, Leftover, LeftoverKind, Record, Version};
 
 /// Commits that run at once: their syncs then group in the kernel, and more bring nothing.
 const COMMITS: usize = 16;
@@ -27,6 +33,9 @@ pub type Staging = staging::Staging<RealDisk>;
 pub type Partial = staging::Partial<RealDisk>;
 /// A whole file that waits to be committed.
 pub type Proven = staging::Proven<RealDisk>;
+
+/// Names of folders, as they are read.
+pub type Folders = Box<dyn Iterator<Item = Result<String, StoreError>> + Send>;
 
 /// Why the archive could not be used. Each names the place.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +49,14 @@ pub enum StoreError {
         place: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// There is no archive at this place.
+    #[error("there is no archive at {place}: {why}; name the folder that was given to `vfetch get -o`")]
+    NoArchive {
+        /// The place.
+        place: String,
+        /// What is there instead.
+        why: &'static str,
     },
     /// Another process is writing here.
     #[error("{place} is locked: another vfetch{} is writing to this archive", holder.map_or(String::new(), |pid| format!(" (process {pid})")))]
@@ -75,63 +92,158 @@ pub enum StoreError {
     },
 }
 
-/// What is known of a job.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// There is no record.
-    Nothing,
-    /// There is one that cannot be read; it counts as none, and the next commit replaces it.
-    Damaged {
-        /// What is wrong with it, and where it is.
-        why: String,
-        /// Its version, for the swap.
-        version: Version,
-    },
-    /// The record, and its version for the swap.
-    Record(Box<Manifest>, Version),
-}
-
-impl Found {
-    /// The version that a commit replaces.
-    #[must_use]
-    pub fn version(&self) -> Option<Version> {
-        match self {
-            Self::Nothing => None,
-            Self::Damaged { version, .. } | Self::Record(_, version) => Some(*version),
-        }
-    }
-}
-
-/// Which content of a record was read: a commit replaces this one or none.
+/// Whether an archive is made where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Version(Digest);
+pub enum Open {
+    /// It is made where it is not there: for what brings jobs home.
+    Create,
+    /// It must be there: for what looks at it.
+    Existing,
+}
 
 /// An archive.
 #[derive(Clone, Debug)]
 pub struct Store {
-    local: Arc<LocalStore<RealDisk>>,
+    inner: Inner,
     commits: Arc<Semaphore>,
 }
 
+#[derive(Clone, Debug)]
+enum Inner {
+    Local(Arc<LocalStore<RealDisk>>),
+}
+
 impl Store {
-    /// Opens the archive at a path, making the folder where it is not there.
+    /// Opens the archive at a path.
     ///
     /// `sync` false leaves out every sync: faster, and not safe against a power cut.
+    ///
+    /// # Errors
+    /// [`StoreError::NoArchive`] where it must exist and does not; [`StoreError::Io`] where the disk refuses.
+    pub fn open(place: &str, mode: Open, sync: bool) -> Result<Self, StoreError> {
+        let path = Path::new(place);
+        match mode {
+            Open::Create => Self::create(path, sync),
+            Open::Existing => Self::existing(path, sync),
+        }
+    }
+
+    /// Opens the archive at a path, making the folder where it is not there.
     pub fn create(path: &Path, sync: bool) -> Result<Self, StoreError> {
         local::ensure_root(&RealDisk, path)?;
-        let local = LocalStore::open(RealDisk, path, sync)?;
-        Ok(Self { local: Arc::new(local), commits: Arc::new(Semaphore::new(COMMITS)) })
+        Ok(Self::of(Inner::Local(Arc::new(LocalStore::open(RealDisk, path, sync)?))))
+    }
+
+    fn existing(path: &Path, sync: bool) -> Result<Self, StoreError> {
+        let none = |why| StoreError::NoArchive { place: path.display().to_string(), why };
+        let local = match LocalStore::open(RealDisk, path, sync) {
+            Ok(local) => local,
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(none("there is no such folder"));
+            }
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
+                return Err(none("it is not a folder"));
+            }
+            Err(error) => return Err(error),
+        };
+        if !local.is_archive()? {
+            return Err(none("the folder holds no job"));
+        }
+        Ok(Self::of(Inner::Local(Arc::new(local))))
+    }
+
+    fn of(inner: Inner) -> Self {
+        Self { inner, commits: Arc::new(Semaphore::new(COMMITS)) }
     }
 
     /// Opens and locks the staging area; the archive has one writer at a time.
     pub fn staging(&self) -> Result<Staging, StoreError> {
-        self.local.staging()
+        match &self.inner {
+            Inner::Local(local) => local.staging(),
+        }
     }
 
-    /// The archive on the local disk, for calls that block.
+    /// How many threads that read keep the archive busy.
     #[must_use]
-    pub fn local(&self) -> &LocalStore<RealDisk> {
-        &self.local
+    pub fn readers(&self) -> usize {
+        match &self.inner {
+            Inner::Local(_) => std::thread::available_parallelism().map_or(2, usize::from),
+        }
+    }
+
+    /// Reads a job's record. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`] where the folder belongs to another job, [`StoreError::Newer`] where a newer vfetch
+    /// wrote it, [`StoreError::Io`] where the disk refuses. A damaged record is no error: see [`Found::Damaged`].
+    pub fn look(&self, job: &JobRef) -> Result<Found, StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.look(job),
+        }
+    }
+
+    /// Which of a record's files are there with their size, in its order. Blocks.
+    pub fn present(&self, job: &JobRef, manifest: &Manifest) -> Result<Vec<bool>, StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.present(job, manifest),
+        }
+    }
+
+    /// The digest of an archived file's bytes, and how many there are. Blocks for as long as reading it takes.
+    pub fn hash(&self, key: &Key) -> Result<(Digest, u64), StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.hash(key),
+        }
+    }
+
+    /// Feeds an archived file's bytes to `take`, in order; says how many there were. Blocks. An error of `take` ends it.
+    pub fn read(&self, key: &Key, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<u64, StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.read(key, take),
+        }
+    }
+
+    /// The names at the root that may be job folders, in no order, as they are read: never a list in memory. Blocks.
+    pub fn folders(&self) -> Result<Folders, StoreError> {
+        match &self.inner {
+            Inner::Local(local) => Ok(Box::new(local.folders()?)),
+        }
+    }
+
+    /// The record in a folder, whoever it belongs to. Blocks for one small read.
+    pub fn record_in(&self, folder: &str) -> Result<Record, StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.record_in(folder),
+        }
+    }
+
+    /// What lies in a folder, in no order, the record included; links are not followed. Blocks.
+    pub fn names(&self, folder: &str) -> Result<Vec<(String, Entry)>, StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.names(folder),
+        }
+    }
+
+    /// What lies in the private folder: parts of unfinished downloads, and files that were put aside. Blocks.
+    pub fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.leftovers(),
+        }
+    }
+
+    /// Moves what has this name in a job's folder into the quarantine, never over something else; says where it is now,
+    /// below the root, or `None` where there was nothing to move. Blocks.
+    ///
+    /// The staging area shows that the caller is the archive's one writer.
+    pub fn put_aside(
+        &self,
+        _staging: &Staging,
+        folder: &str,
+        name: &str,
+    ) -> Result<Option<String>, StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.put_aside(folder, name),
+        }
     }
 
     /// Commits a job; see [`LocalStore::commit`].
@@ -143,9 +255,11 @@ impl Store {
         manifest: Manifest,
         replaces: Option<Version>,
     ) -> Result<(Manifest, Version), StoreError> {
-        let (local, staging, job) = (Arc::clone(&self.local), Arc::clone(staging), job.clone());
+        let (store, staging, job) = (self.clone(), Arc::clone(staging), job.clone());
         self.blocking(move || {
-            let version = local.commit(&staging, &job, &files, &manifest, replaces)?;
+            let version = match &store.inner {
+                Inner::Local(local) => local.commit(&staging, &job, &files, &manifest, replaces)?,
+            };
             Ok((manifest, version))
         })
         .await

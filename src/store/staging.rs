@@ -21,8 +21,8 @@ use crate::layout::{self, PRIVATE_FOLDER};
 use crate::manifest::Digest;
 use crate::plan::Part;
 
-const STAGING_FOLDER: &str = "staging";
-const LOCK_NAME: &str = "lock";
+pub(super) const STAGING_FOLDER: &str = "staging";
+pub(super) const LOCK_NAME: &str = "lock";
 /// Parts are read back in steps of this size, in bytes.
 const READ_STEP: usize = 256 * 1024;
 /// A note that is longer than this is not one of ours.

@@ -1,0 +1,191 @@
+//! Looking through an archive on a local disk without changing anything, and putting one bad file aside.
+//!
+//! Every name is opened without following links. A plain file at the root is the user's own and is passed over; a link
+//! in place of a job's folder is an error, because what it hides cannot be vouched for.
+
+use std::cell::RefCell;
+use std::io;
+
+use super::super::disk::{Disk, Entry};
+use super::super::look::{Leftover, LeftoverKind, Record};
+use super::super::staging::{LOCK_NAME, STAGING_FOLDER, ensure_folder};
+use super::super::{StoreError, at, ctx};
+use super::{LocalStore, read_all};
+use crate::layout::{self, Key, MANIFEST_NAME, PRIVATE_FOLDER};
+
+/// Where bad files are put aside, below the private folder.
+const QUARANTINE_FOLDER: &str = "quarantine";
+/// Large enough to keep a disk busy, small enough for many at once.
+const READ_STEP: usize = 256 * 1024;
+
+thread_local! {
+    /// One buffer a thread: a fresh one for each file costs more than hashing a small file does.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl<D: Disk> LocalStore<D> {
+    /// The names at the root that may be job folders, in no order, as they are read. Blocks.
+    pub fn folders(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<String, StoreError>> + Send + use<D>, StoreError> {
+        let place = self.place.clone();
+        let names = self.disk.names(&self.root).map_err(ctx("listing", &place))?;
+        Ok(names.filter_map(move |name| match name {
+            Ok(name) => layout::may_be_folder(&name).then_some(Ok(name)),
+            Err(error) => Some(Err(ctx("listing", &place)(error))),
+        }))
+    }
+
+    /// The record in a folder, whoever it belongs to. Blocks for one small read.
+    pub fn record_in(&self, name: &str) -> Result<Record, StoreError> {
+        let Some(folder) = self.job_folder(name)? else { return Ok(Record::Nothing) };
+        let place = at(&at(&self.place, name), MANIFEST_NAME);
+        let file = match self.disk.open_to_read(&folder, MANIFEST_NAME) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Record::Nothing),
+            Err(error) => return Err(ctx("opening", &place)(error)),
+        };
+        let bytes = read_all(&self.disk, &file).map_err(ctx("reading", &place))?;
+        Ok(Record::of(name, &bytes))
+    }
+
+    /// What lies in a folder, in no order, the record included. Blocks.
+    pub fn names(&self, name: &str) -> Result<Vec<(String, Entry)>, StoreError> {
+        let Some(folder) = self.job_folder(name)? else { return Ok(Vec::new()) };
+        let place = at(&self.place, name);
+        self.entries(&folder, &place)
+    }
+
+    /// Feeds an archived file's bytes to `take`, in order; says how many there were. Blocks.
+    pub fn read(&self, key: &Key, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<u64, StoreError> {
+        let place = self.place_of(key);
+        let folder = self.disk.open_folder(&self.root, key.folder()).map_err(ctx("opening", &place))?;
+        let file = self.disk.open_to_read(&folder, key.name()).map_err(ctx("opening", &place))?;
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(READ_STEP, 0);
+            let mut bytes = 0;
+            loop {
+                match self.disk.read_at(&file, bytes, buffer) {
+                    Ok(0) => return Ok(bytes),
+                    Ok(count) => {
+                        take(&buffer[..count]).map_err(ctx("reading", &place))?;
+                        bytes += count as u64;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(ctx("reading", &place)(error)),
+                }
+            }
+        })
+    }
+
+    /// What lies under the private folder: parts of unfinished downloads, and files that were put aside. Blocks.
+    pub fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
+        let mut found = Vec::new();
+        let private_place = at(&self.place, PRIVATE_FOLDER);
+        let Some(private) = self.folder_in(&self.root, PRIVATE_FOLDER, &private_place)? else {
+            return Ok(found);
+        };
+        let place = at(&private_place, STAGING_FOLDER);
+        if let Some(staging) = self.folder_in(&private, STAGING_FOLDER, &place)? {
+            let entries = self.entries(&staging, &place)?.into_iter().filter(|(name, _)| name != LOCK_NAME);
+            let below = format!("{PRIVATE_FOLDER}/{STAGING_FOLDER}");
+            found.extend(entries.filter_map(|entry| leftover(LeftoverKind::Staged, &below, entry)));
+        }
+        let place = at(&private_place, QUARANTINE_FOLDER);
+        if let Some(quarantine) = self.folder_in(&private, QUARANTINE_FOLDER, &place)? {
+            for (name, _) in self.entries(&quarantine, &place)? {
+                let place = at(&place, &name);
+                let Some(folder) = self.folder_in(&quarantine, &name, &place)? else { continue };
+                let below = format!("{PRIVATE_FOLDER}/{QUARANTINE_FOLDER}/{name}");
+                let entries = self.entries(&folder, &place)?.into_iter();
+                found.extend(entries.filter_map(|entry| leftover(LeftoverKind::Quarantined, &below, entry)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Moves what has this name into the quarantine, under a name that nothing there has; says where it is now, below
+    /// the root, or `None` where there was nothing to move. Blocks. Only the holder of the staging area may call it.
+    ///
+    /// After a power cut it is at its old name, at its new one, or at both: it is never lost.
+    pub fn put_aside(&self, folder: &str, name: &str) -> Result<Option<String>, StoreError> {
+        let place = at(&at(&self.place, folder), name);
+        let Some(from) = self.job_folder(folder)? else { return Ok(None) };
+        if self.disk.entry(&from, name).map_err(ctx("looking at", &place))?.is_none() {
+            return Ok(None);
+        }
+        let aside = || -> io::Result<String> {
+            let private = ensure_folder(&self.disk, &self.root, PRIVATE_FOLDER)?;
+            let quarantine = ensure_folder(&self.disk, &private, QUARANTINE_FOLDER)?;
+            let to = ensure_folder(&self.disk, &quarantine, folder)?;
+            let mut free = name.to_owned();
+            let mut tried = 0_u32;
+            while self.disk.entry(&to, &free)?.is_some() {
+                tried += 1;
+                free = format!("{name}.{tried}");
+            }
+            self.disk.rename(&from, name, &to, &free)?;
+            if self.sync {
+                // The new name first: should only one of the two survive a power cut, it is not the loss.
+                for folder in [&to, &quarantine, &private, &self.root] {
+                    self.disk.sync_folder(folder)?;
+                }
+                self.disk.sync_folder(&from)?;
+            }
+            Ok(format!("{PRIVATE_FOLDER}/{QUARANTINE_FOLDER}/{folder}/{free}"))
+        };
+        aside().map(Some).map_err(ctx("putting aside", &place))
+    }
+
+    /// Whether the root holds what only an archive holds: the private folder, or a job's record. Blocks.
+    pub fn is_archive(&self) -> Result<bool, StoreError> {
+        let private = self.disk.entry(&self.root, PRIVATE_FOLDER).map_err(ctx("opening", &self.place))?;
+        if private == Some(Entry::Folder) {
+            return Ok(true);
+        }
+        for name in self.folders()? {
+            if !matches!(self.record_in(&name?), Ok(Record::Nothing) | Err(_)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Opens a folder at the root; `None` where there is nothing, or a plain file, which is the user's own.
+    fn job_folder(&self, name: &str) -> Result<Option<D::Folder>, StoreError> {
+        self.folder_in(&self.root, name, &at(&self.place, name))
+    }
+
+    fn folder_in(&self, above: &D::Folder, name: &str, place: &str) -> Result<Option<D::Folder>, StoreError> {
+        match self.disk.open_folder(above, name) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => match self.disk.entry(above, name) {
+                Ok(Some(Entry::File(_))) => Ok(None),
+                _ => Err(ctx("opening", place)(error)),
+            },
+        }
+    }
+
+    fn entries(&self, folder: &D::Folder, place: &str) -> Result<Vec<(String, Entry)>, StoreError> {
+        let mut found = Vec::new();
+        for name in self.disk.names(folder).map_err(ctx("listing", place))? {
+            let name = name.map_err(ctx("listing", place))?;
+            if let Some(entry) =
+                self.disk.entry(folder, &name).map_err(ctx("looking at", &at(place, &name)))?
+            {
+                found.push((name, entry));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn leftover(kind: LeftoverKind, below: &str, (name, entry): (String, Entry)) -> Option<Leftover> {
+    let bytes = match entry {
+        Entry::File(bytes) => bytes,
+        Entry::Folder => return None,
+        Entry::Other => 0,
+    };
+    Some(Leftover { kind, place: format!("{below}/{name}"), bytes })
+}
