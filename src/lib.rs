@@ -3,6 +3,8 @@ pub mod engine;
 pub mod event;
 pub mod job;
 pub mod layout;
+pub mod lifetime;
+pub mod listing;
 pub mod manifest;
 pub mod media;
 pub mod net;

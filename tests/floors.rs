@@ -18,13 +18,18 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("manifest", &["job", "retry"]),
     ("layout", &["job", "manifest"]),
     ("reply", &["job", "retry"]),
+    ("lifetime", &["job", "manifest"]),
+    ("listing", &["job", "reply", "retry"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
-    ("net", &["job", "media", "plan", "reply", "retry"]),
+    ("net", &["job", "lifetime", "listing", "media", "plan", "reply", "retry"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",
-        &["event", "job", "layout", "manifest", "media", "net", "plan", "reply", "retry", "store", "text"],
+        &[
+            "census", "event", "job", "layout", "lifetime", "listing", "manifest", "media", "net", "plan",
+            "reply", "retry", "store", "text",
+        ],
     ),
     ("serve", &["event", "job", "manifest", "media", "reply", "retry"]),
 ];

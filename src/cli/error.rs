@@ -62,6 +62,7 @@ impl From<StoreError> for CliError {
             | StoreError::Conflict { .. }
             | StoreError::Foreign { .. }
             | StoreError::Newer { .. } => LOCAL,
+            StoreError::NoArchive { .. } => USAGE,
         };
         Self { code, message: error.to_string(), hint: None }
     }
