@@ -269,16 +269,13 @@ impl Defaults {
             return self.parse_answer(text);
         }
         if text.contains("://") {
-            return Ok(Asked { job: self.parse_url(text)?, submitted: false });
+            return Ok(Asked::new(self.parse_url(text)?));
         }
         let (family, id) = match text.rsplit_once('/') {
             Some((family, id)) => (Family::named(family).map_err(|_| JobError::Id(shorten(text)))?, id),
             None => (self.family.clone(), text),
         };
-        Ok(Asked {
-            job: JobRef { origin: self.origin.clone(), family, id: JobId::new(id)? },
-            submitted: false,
-        })
+        Ok(Asked::new(JobRef { origin: self.origin.clone(), family, id: JobId::new(id)? }))
     }
 
     /// Reads a fetch URL; its query and fragment are dropped.
@@ -310,7 +307,7 @@ impl Defaults {
         if let Some(url) =
             answer.get("fetch_result").and_then(Value::as_str).filter(|url| !url.trim().is_empty())
         {
-            return Ok(Asked { job: self.parse_url(url.trim())?, submitted });
+            return Ok(Asked { submitted, ..Asked::new(self.parse_url(url.trim())?) });
         }
         let id = match answer.get("id").or_else(|| answer.get("request_id")) {
             Some(Value::Number(id)) => id.to_string(),
@@ -318,7 +315,7 @@ impl Defaults {
             _ => return Err(JobError::Answer("it has neither `fetch_result` nor `id`".into())),
         };
         let job = JobRef { origin: self.origin.clone(), family: self.family.clone(), id: JobId::new(&id)? };
-        Ok(Asked { job, submitted })
+        Ok(Asked { submitted, ..Asked::new(job) })
     }
 }
 
@@ -329,6 +326,16 @@ pub struct Asked {
     pub job: JobRef,
     /// Whether it came from an answer that called it pending: then it is fresh, and "not found" may mean "not yet".
     pub submitted: bool,
+    /// The links that the account's listing has for its outputs, where it came from there.
+    pub listed: Vec<String>,
+}
+
+impl Asked {
+    /// A job of which nothing more is known.
+    #[must_use]
+    pub fn new(job: JobRef) -> Self {
+        Self { job, submitted: false, listed: Vec::new() }
+    }
 }
 
 /// A URL without what may be secret in it: user, password, query and fragment.

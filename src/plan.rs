@@ -266,7 +266,7 @@ pub fn after_failure(
 fn is_second_answer(rung: Rung) -> bool {
     match rung {
         Rung::FreshOutput | Rung::FreshProxy | Rung::Inline => true,
-        Rung::Output | Rung::Proxy => false,
+        Rung::Output | Rung::Proxy | Rung::Listed => false,
     }
 }
 
@@ -288,8 +288,9 @@ pub enum FilePlan {
     Fetch,
 }
 
-/// Which records serve which outputs: a record stays with the output whose link, or whose proxy's link, has the path
-/// that the record came from, wherever it stood in the list then. No record serves two outputs.
+/// Which records serve which outputs: a record stays with the output one of whose links has the path that the record
+/// came from, wherever it stood in the list then. No record serves two outputs. A file that came from the account's
+/// listing may have a link that no later answer repeats, and be the last copy there is: it stays in its place.
 ///
 /// | the record's source | the outputs | plan |
 /// | --- | --- | --- |
@@ -297,6 +298,7 @@ pub enum FilePlan {
 /// | has the path of several | one stood at the record's index | that one keeps it |
 /// | has the path of several | none stood there | the first without a record keeps it |
 /// | has no such path | | nobody keeps it |
+/// | has no such path, and came from the listing | the one at the record's index has no record | that one keeps it |
 /// | bytes from the answer | one has the same bytes | that one keeps it |
 #[must_use]
 pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
@@ -314,8 +316,11 @@ pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
             moved.push(record);
         }
     }
-    for record in moved {
-        let _ = (0..outputs.len()).any(|to| give(record, to));
+    moved.retain(|record| !(0..outputs.len()).any(|to| give(record, to)));
+    for record in moved.into_iter().filter(|record| record.rung == Rung::Listed) {
+        if let Some(free) = plans.get_mut(record.output).filter(|plan| **plan == FilePlan::Fetch) {
+            *free = FilePlan::Keep(Box::new(record.clone()));
+        }
     }
     plans
 }

@@ -12,6 +12,7 @@ pub mod archive;
 mod download;
 mod error;
 mod fetch;
+mod gate;
 mod output;
 mod rate;
 mod record;

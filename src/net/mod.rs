@@ -15,14 +15,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_RANGE,
-    LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, EXPIRES, HeaderName,
+    IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, ClientBuilder};
 use url::Url;
 
 use crate::job::Origin;
+use crate::lifetime::{self, Lesson};
 use crate::plan::{Answer, Resume};
 use crate::retry::{self, Cause, Failure};
 use address::{Allowed, FilteringResolver, Refused};
@@ -67,7 +68,7 @@ pub enum NetError {
 pub struct Http {
     client: reqwest::Client,
     allowed: Allowed,
-    lanes: lane::Lanes,
+    lanes: Arc<lane::Lanes>,
     idle: Duration,
 }
 
@@ -83,12 +84,13 @@ impl Http {
                 .pool_max_idle_per_host(options.max_per_host)
                 .http1_only()
         })?;
-        Ok(Self { client, allowed, lanes: lane::Lanes::new(options.max_per_host), idle: options.idle })
+        Ok(Self { client, allowed, lanes: Arc::new(lane::Lanes::new(options.max_per_host)), idle: options.idle })
     }
 
-    /// Waits for a turn at the URL's host.
-    pub async fn enter(&self, url: &Url) -> Result<lane::Permit, Failure> {
-        self.lanes.enter(url.authority()).await
+    /// The lanes of the hosts that media come from; a URL's is that of its authority.
+    #[must_use]
+    pub fn lanes(&self) -> Arc<lane::Lanes> {
+        Arc::clone(&self.lanes)
     }
 
     /// Asks for a file, or for the rest of one; answers when the headers are there.
@@ -159,6 +161,18 @@ impl Media {
             Ok(chunk) => chunk.map_err(|error| transport_failure(&error)),
             Err(_) => Err(Failure::new(Cause::Stalled, format!("no byte for {:?}", self.idle))),
         }
+    }
+
+    /// What the answer says about how long the file lives.
+    #[must_use]
+    pub fn lesson(&self, now_unix_s: u64) -> Option<Lesson> {
+        let headers = lifetime::Headers {
+            expires: self.header(&EXPIRES),
+            last_modified: self.header(&LAST_MODIFIED),
+            cache_control: self.header(&CACHE_CONTROL),
+            amz_expiration: self.header(&HeaderName::from_static("x-amz-expiration")),
+        };
+        headers.lesson(now_unix_s)
     }
 
     fn header(&self, name: &HeaderName) -> Option<&str> {
