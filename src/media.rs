@@ -231,10 +231,11 @@ fn text_of(head: &[u8]) -> Option<&str> {
 
 fn looks_like_json(text: &str) -> bool {
     let mut letters = text.chars().filter(|letter| !letter.is_whitespace());
-    match (letters.next(), letters.next()) {
-        (Some('{'), Some('"' | '}')) => true,
-        (Some('['), Some('{' | '[' | '"' | ']' | '-' | '0'..='9' | 't' | 'f' | 'n')) => true,
-        (Some('{' | '['), None) => true,
+    match letters.next() {
+        Some('{') => matches!(letters.next(), Some('"' | '}') | None),
+        Some('[') => {
+            matches!(letters.next(), Some('{' | '[' | '"' | ']' | '-' | '0'..='9' | 't' | 'f' | 'n') | None)
+        }
         _ => false,
     }
 }

@@ -572,7 +572,7 @@ mod tests {
             (Cause::Stalled, Rung::Output, true, 2, fresh, Standing::Spent),
         ];
         for (cause, rung, said_absent, failures, clock, want) in table {
-            let before = SourceState { said_absent, failures, ..SourceState::untried(rung) };
+            let before = SourceState { failures, said_absent, ..SourceState::untried(rung) };
             let got = after_failure(&before, &Failure::new(cause, ""), false, &clock, 0.5);
             assert_eq!(
                 (got.standing, got.rung),

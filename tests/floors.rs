@@ -17,7 +17,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("manifest", &["job", "retry"]),
     ("layout", &["job", "manifest"]),
-    ("reply", &["job", "retry"]),
+    ("reply", &["job", "media", "retry"]),
     ("lifetime", &["job", "manifest"]),
     ("listing", &["job", "reply", "retry"]),
     ("plan", &["job", "manifest", "media", "retry"]),

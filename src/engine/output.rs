@@ -2,7 +2,6 @@
 
 use sha2::Sha256;
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
-use url::Url;
 
 use super::download::{Draft, Fetched, Stopped};
 use super::{Error, Session};
@@ -52,26 +51,8 @@ pub(super) struct Delivery {
 /// One rung with what is known of it.
 struct Candidate {
     state: SourceState,
-    link: Link,
+    link: Source,
     last: Option<Failure>,
-}
-
-enum Link {
-    Url(Url),
-    Garbage(String),
-    Inline(Vec<u8>),
-}
-
-impl Link {
-    fn shown(&self) -> String {
-        match self {
-            Self::Url(url) => without_secrets(url),
-            Self::Garbage(text) => {
-                text.split(['?', '#']).next().unwrap_or_default().chars().take(200).collect()
-            }
-            Self::Inline(_) => String::new(),
-        }
-    }
 }
 
 /// Brings one output home.
@@ -138,9 +119,9 @@ impl Ladder<'_> {
     async fn attempt(&mut self, place: usize) -> Result<Fetched, Stopped> {
         let candidate = &self.candidates[place];
         let url = match &candidate.link {
-            Link::Url(url) => url.clone(),
-            Link::Garbage(text) => return Err(Failure::new(Cause::BadUrl, text.clone()).into()),
-            Link::Inline(bytes) => {
+            Source::Url(url) => url.clone(),
+            Source::Unusable(text) => return Err(Failure::new(Cause::BadUrl, text.clone()).into()),
+            Source::Inline(bytes) => {
                 let bytes = bytes.clone();
                 return self.draft.store(&bytes).await;
             }
@@ -202,7 +183,7 @@ impl Ladder<'_> {
                 };
                 self.candidates.push(Candidate {
                     state: SourceState { standing, ..SourceState::untried(Rung::FreshOutput) },
-                    link: Link::Inline(Vec::new()),
+                    link: Source::Inline(Vec::new()),
                     last: Some(failure.clone()),
                 });
             }
@@ -216,7 +197,7 @@ impl Ladder<'_> {
             fetched,
             rung: won.state.rung,
             source: won.link.shown(),
-            url_path: if let Link::Url(url) = &won.link { url.path().into() } else { String::new() },
+            url_path: if let Source::Url(url) = &won.link { url.path().into() } else { String::new() },
             attempts: self.attempts.max(1),
             left: self.candidates.iter().filter_map(reason).collect(),
         }
@@ -246,20 +227,13 @@ fn candidates(output: &Output, fresh: bool) -> Vec<Candidate> {
     let sources = [(rungs.0, &output.source), (rungs.1, &output.proxy)];
     let present = sources.into_iter().filter_map(|(rung, source)| Some((rung, source.as_ref()?)));
     let candidate = |(rung, source): (Rung, &Source)| {
-        let (rung, link) = match source {
-            Source::Inline(bytes) => (Rung::Inline, Link::Inline(bytes.clone())),
-            Source::Url(text) => (rung, parse_link(text)),
+        let rung = match source {
+            Source::Inline(_) => Rung::Inline,
+            Source::Url(_) | Source::Unusable(_) => rung,
         };
-        Candidate { state: SourceState::untried(rung), link, last: None }
+        Candidate { state: SourceState::untried(rung), link: source.clone(), last: None }
     };
     present.map(candidate).collect()
-}
-
-fn parse_link(text: &str) -> Link {
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => Link::Url(url),
-        _ => Link::Garbage(text.into()),
-    }
 }
 
 /// What a later answer is compared with, to find the record that serves it.
@@ -268,7 +242,8 @@ pub(super) fn identity(output: &Output) -> plan::Identity {
     let mut identity = plan::Identity::default();
     for source in [&output.source, &output.proxy].into_iter().flatten() {
         match source {
-            Source::Url(text) => identity.paths.extend(Url::parse(text).map(|url| url.path().to_owned())),
+            Source::Url(url) => identity.paths.push(url.path().into()),
+            Source::Unusable(_) => {}
             Source::Inline(bytes) => {
                 identity.inline = Some(crate::manifest::Digest::finish(Sha256::new_with_prefix(bytes)));
             }
