@@ -12,3 +12,4 @@ pub mod plan;
 pub mod reply;
 pub mod retry;
 pub mod store;
+pub mod text;

@@ -22,7 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("listing", &["job", "reply", "retry"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
-    ("net", &["job", "lifetime", "listing", "media", "plan", "reply", "retry"]),
+    ("net", &["job", "lifetime", "listing", "media", "plan", "reply", "retry", "text"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",

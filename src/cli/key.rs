@@ -38,14 +38,11 @@ impl KeyArgs {
             (None, Some(command)) => (run_command(command)?, "the key that --key-command printed".into()),
             (None, None) => (from_environment()?, format!("the key in {KEY_VARIABLE}")),
         };
-        let key = text.trim();
-        if key.is_empty() {
-            return Err(CliError::usage(format!("{place} is empty")));
-        }
-        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let key = ApiKey::new(text).map_err(|error| CliError::usage(format!("{place} {error}")))?;
+        if !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(CliError::usage(format!("{place} holds spaces or characters that no key has")));
         }
-        Ok(ApiKey::new(key.into()))
+        Ok(key)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The key travels in the request's body, which a redirect would send on to wherever it points. So this client follows
 //! none: any 3xx is an error. It speaks to the configured origin alone, reads at most [`BODY_MAX`] bytes of an answer,
-//! and gives the whole exchange [`ANSWER_WITHIN`].
+//! and gives the whole exchange [`ANSWER_WITHIN`]. An answer may repeat the request, so the key is taken out of it before
+//! it is understood: no message, no record and no log downstream ever holds it.
 
 use std::time::Duration;
 
@@ -14,34 +15,20 @@ use super::{ClientOptions, NetError, client_builder, finish, transport_failure};
 use crate::job::JobRef;
 use crate::reply::{self, Head, Reply};
 use crate::retry::{Cause, Failure};
+use crate::text::Redactor;
+/// The account's key, which goes into a request's body and nowhere else.
+pub use crate::text::Secret as ApiKey;
 
 /// The most that is read of an answer, in bytes.
 const BODY_MAX: usize = 4 * 1024 * 1024;
 /// A whole exchange takes at most this long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// The account's key. It has no `Debug`, no `Display` and is never serialised, except into a request's body.
-#[derive(Clone)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// Takes the key.
-    #[must_use]
-    pub fn new(key: String) -> Self {
-        Self(key)
-    }
-
-    /// The key itself, for the request's body and for whoever removes it from texts.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
 /// The API of one account.
 pub struct Api {
     client: reqwest::Client,
     key: ApiKey,
+    redactor: Redactor,
     lanes: Lanes,
 }
 
@@ -51,15 +38,15 @@ impl Api {
         let client = finish(options, || {
             client_builder(options).redirect(reqwest::redirect::Policy::none()).timeout(ANSWER_WITHIN)
         })?;
-        Ok(Self { client, key, lanes: Lanes::new(options.max_per_host) })
+        Ok(Self { client, redactor: Redactor::new(&key), key, lanes: Lanes::new(options.max_per_host) })
     }
 
     /// Asks for a job once. `now_unix_s` is the wall clock, for headers that hold a moment.
     pub async fn fetch(&self, job: &JobRef, now_unix_s: u64) -> Result<Reply, Failure> {
         let body = if job.family.id_in_body() {
-            json!({ "key": self.key.0, "request_id": job.id.as_str() })
+            json!({ "key": self.key.expose(), "request_id": job.id.as_str() })
         } else {
-            json!({ "key": self.key.0 })
+            json!({ "key": self.key.expose() })
         };
         let permit = self.lanes.enter(job.origin.as_str()).await?;
         let reply = self.exchange(&job.fetch_url(), body.to_string(), now_unix_s).await;
@@ -78,10 +65,12 @@ impl Api {
             }
             body.extend_from_slice(&chunk);
         }
+        let body = self.redactor.bytes(&body);
         let headers = response.headers();
+        let encoding = text(headers, &CONTENT_ENCODING).map(|text| self.redactor.text(text));
         let head = Head {
             status: response.status().as_u16(),
-            content_encoding: text(headers, &CONTENT_ENCODING),
+            content_encoding: encoding.as_deref(),
             retry_after: text(headers, &RETRY_AFTER),
             rate_limit_reset: headers.get("x-ratelimit-reset").and_then(|value| value.to_str().ok()),
             now_unix_s,
@@ -92,4 +81,79 @@ impl Api {
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::job::{Defaults, Origin};
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use url::Url;
+
+    const KEY: &str = "sk-4/7+q\"w e";
+
+    /// Serves one answer to one request, and tells the request's body.
+    fn serve(answer: String) -> (String, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = String::new();
+            let mut bytes = [0; 4096];
+            while !request.ends_with('}') {
+                let count = stream.read(&mut bytes).unwrap();
+                request.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+            }
+            let length = answer.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}"
+            )
+            .unwrap();
+            request.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned()
+        });
+        (origin, served)
+    }
+
+    async fn ask(answer: String) -> (Result<Reply, Failure>, String) {
+        let (origin, served) = serve(answer);
+        let options = ClientOptions {
+            origin: Origin::of(&Url::parse(&origin).unwrap()).unwrap(),
+            ca_certificates: Vec::new(),
+            allow_private_hosts: false,
+            max_per_host: 8,
+            connect_within: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+        };
+        let api = Api::new(ApiKey::new(KEY.into()).unwrap(), &options).unwrap();
+        let job = Defaults::new(&origin, None).unwrap().parse("147").unwrap().job;
+        let reply = api.fetch(&job, 0).await;
+        (reply, served.join().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_key_that_the_answer_repeats_goes_no_further_than_this_client() {
+        let plain = serde_json::to_string(KEY).unwrap();
+        let units = KEY.encode_utf16().map(|unit| format!("\\u{unit:04x}"));
+        let escaped = units.collect::<Vec<_>>().concat();
+        let base64 = data_encoding::BASE64.encode(KEY.as_bytes()).replace('/', "\\/");
+        let answer = format!(
+            r#"{{"status":"success","output":["http://127.0.0.1/a.gif"],"meta":{{"key":{plain},"again":"{escaped}","coded":"{base64}"}}}}"#
+        );
+        let (reply, sent) = ask(answer).await;
+        assert_eq!(sent, json!({ "key": KEY }).to_string());
+        let Ok(Reply::Done(done)) = reply else { panic!("not done") };
+        let meta = serde_json::to_value(done.meta).unwrap();
+        assert_eq!(meta, json!({ "key": "[key]", "again": "[key]", "coded": "[key]" }));
+    }
+
+    #[tokio::test]
+    async fn a_failure_does_not_repeat_the_key() {
+        let message = serde_json::to_string(&format!("key {KEY} is fine, the job is not")).unwrap();
+        let (reply, _) = ask(format!(r#"{{"status":"failed","message":{message}}}"#)).await;
+        let Err(failure) = reply else { panic!("not failed") };
+        assert_eq!(failure.detail, "key [key] is fine, the job is not");
+    }
 }
