@@ -326,8 +326,9 @@ pub struct Asked {
     pub job: JobRef,
     /// Whether it came from an answer that called it pending: then it is fresh, and "not found" may mean "not yet".
     pub submitted: bool,
-    /// The links that the account's listing has for its outputs, where it came from there.
-    pub listed: Vec<String>,
+    /// The links that the account's listing has for its outputs, where it came from there: one for each output, or none
+    /// where the listing has nothing that can be fetched.
+    pub listed: Vec<Option<Url>>,
 }
 
 impl Asked {

@@ -14,11 +14,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use url::Url;
 
 use crate::job::Family;
+use crate::manifest::Manifest;
 
 /// What the enterprise families document: outputs are deleted after a day.
 const DOCUMENTED: Duration = Duration::from_secs(24 * 60 * 60);
 /// Hosts are named by servers, so no more of them than this are remembered.
 const PLACES_KEPT: usize = 1_024;
+/// What is gone at an age below this was never there: an upload that failed, not a life that ended.
+const NEVER_THERE: Duration = Duration::from_secs(10 * 60);
 /// Moments outside of these years are not ends of links: 2000 and 2200, in seconds since 1970.
 const PLAUSIBLE: std::ops::Range<u64> = 946_684_800..7_258_118_400;
 /// A link that is signed for longer than this is signed for good: ten years.
@@ -31,6 +34,36 @@ pub enum Birth {
     At(u64),
     /// Some time before this moment, at which its job was first seen to be done.
     Before(u64),
+}
+
+impl Birth {
+    /// When a job's files came to be, as far as its record tells.
+    ///
+    /// The first row that holds decides:
+    ///
+    /// | the record | birth |
+    /// | --- | --- |
+    /// | a host dated one of its files | at the earliest of those dates |
+    /// | the service was seen to be working on it | at that moment: no earlier |
+    /// | the service was seen to be done with it | before that moment |
+    /// | else | unknown |
+    #[must_use]
+    pub fn recorded(manifest: &Manifest) -> Option<Self> {
+        let dated =
+            manifest.files.iter().filter_map(|file| file.last_modified.as_deref().and_then(http_date)).min();
+        let moment = |text: &Option<String>| text.as_deref().and_then(unix_seconds);
+        let born = dated.or_else(|| moment(&manifest.pending_seen_at)).map(Self::At);
+        born.or_else(|| moment(&manifest.done_seen_at).map(Self::Before))
+    }
+
+    /// The age at a moment, where the birth is known.
+    #[must_use]
+    pub fn age(self, now_unix_s: u64) -> Option<Duration> {
+        match self {
+            Self::At(born) => Some(Duration::from_secs(now_unix_s.saturating_sub(born))),
+            Self::Before(_) => None,
+        }
+    }
 }
 
 /// What one file showed about how long files live at its host.
@@ -175,6 +208,32 @@ impl Lifetimes {
     pub fn job_dies_at(&self, family: &Family, birth: Birth) -> Option<u64> {
         self.given.or_else(|| documented(family)).map(|life| death(life, birth))
     }
+}
+
+/// What a link teaches whose host says for good that there is no such file.
+///
+/// | the link | the birth | the age | lesson |
+/// | --- | --- | --- | --- |
+/// | its signature has ended | | | none: the file may be there behind another link |
+/// | any other | unknown | | none |
+/// | any other | known | under ten minutes | none: it was never there |
+/// | any other | known | more | gone at that age |
+#[must_use]
+pub fn gone_lesson(url: &Url, birth: Birth, now_unix_s: u64) -> Option<Lesson> {
+    let ended = signed_until(url).is_some_and(|end| end <= now_unix_s);
+    let age = birth.age(now_unix_s).filter(|age| *age >= NEVER_THERE && !ended);
+    age.map(Lesson::Gone)
+}
+
+/// What a record teaches of files that were gone when it was written.
+#[must_use]
+pub fn recorded_losses(manifest: &Manifest) -> Vec<(Url, Lesson)> {
+    let (Some(birth), Some(then)) = (Birth::recorded(manifest), unix_seconds(&manifest.updated_at)) else {
+        return Vec::new();
+    };
+    let gone = manifest.missing.iter().filter(|missing| missing.gone).flat_map(|missing| &missing.reasons);
+    let urls = gone.filter_map(|reason| Url::parse(reason.source.as_deref()?).ok());
+    urls.filter_map(|url| gone_lesson(&url, birth, then).map(|lesson| (url, lesson))).collect()
 }
 
 /// A link's host, as lessons are kept by it.
@@ -376,6 +435,61 @@ mod tests {
             assert_eq!(signed_until(&url(&format!("https://a.test/x.mp4?{query}"))), want, "{query}");
         }
         assert_eq!(signed_until(&url("https://a.test/Expires=1767323945")), None);
+    }
+
+    #[test]
+    fn what_is_gone_teaches_its_age_unless_something_else_explains_it() {
+        let plain = "https://a.test/x.mp4".to_owned();
+        let signed = |end: u64| format!("{plain}?Expires={end}");
+        let (day, minute) = (Birth::At(NOW - 86_400), Birth::At(NOW - 60));
+        let table = [
+            (plain.clone(), day, Some(Lesson::Gone(HOUR(24)))),
+            (signed(NOW + 1), day, Some(Lesson::Gone(HOUR(24)))),
+            (signed(NOW), day, None),
+            (plain.clone(), minute, None),
+            (plain.clone(), Birth::Before(NOW - 86_400), None),
+            (plain.clone(), Birth::At(NOW + 60), None),
+        ];
+        for (link, birth, want) in table {
+            assert_eq!(gone_lesson(&url(&link), birth, NOW), want, "{link} {birth:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_tells_the_birth_of_its_job_as_well_as_it_can() {
+        let job = crate::job::Defaults::new("https://a.test", None).unwrap().parse("147").unwrap().job;
+        let blank = Manifest::new(&job, "2026-01-02T03:04:05Z");
+        assert_eq!(Birth::recorded(&blank), None);
+        let done = Manifest { done_seen_at: Some("2026-01-02T03:04:05Z".into()), ..blank };
+        assert_eq!(Birth::recorded(&done), Some(Birth::Before(NOW)));
+        let pending = Manifest { pending_seen_at: Some("2026-01-02T03:03:05Z".into()), ..done };
+        assert_eq!(Birth::recorded(&pending), Some(Birth::At(NOW - 60)));
+        let file = |dated: Option<&str>| -> crate::manifest::FileRecord {
+            serde_json::from_value(serde_json::json!({"output": 0, "path": "147-0.gif", "bytes": 3, "kind": "gif",
+                "sha256": crate::manifest::Digest::of(b"abc"), "source": "https://a.test/a.gif", "rung": "output",
+                "attempts": 1, "archived_at": "2026-01-02T03:04:05Z", "last_modified": dated}))
+            .unwrap()
+        };
+        let dated =
+            Manifest { files: vec![file(None), file(Some(NOW_HTTP)), file(Some(DAY_AGO_HTTP))], ..pending };
+        assert_eq!(Birth::recorded(&dated), Some(Birth::At(NOW - 86_400)));
+    }
+
+    #[test]
+    fn a_record_of_what_was_lost_teaches_the_age_at_which_it_was() {
+        let job = crate::job::Defaults::new("https://a.test", None).unwrap().parse("147").unwrap().job;
+        let mut record = Manifest::new(&job, "2026-01-02T03:04:05Z");
+        record.pending_seen_at = Some("2026-01-01T03:04:05Z".into());
+        record.missing = serde_json::from_value(serde_json::json!([
+            {"output": 0, "gone": true, "reasons": [{"cause": "absent", "detail": "", "source": "https://m.test/a.gif"},
+                {"cause": "absent", "detail": ""}]},
+            {"output": 1, "gone": false, "reasons": [{"cause": "broken", "detail": "", "source": "https://n.test/b.gif"}]},
+        ]))
+        .unwrap();
+        let lost = recorded_losses(&record);
+        assert_eq!(lost, [(url("https://m.test/a.gif"), Lesson::Gone(HOUR(24)))]);
+        record.pending_seen_at = None;
+        assert_eq!(recorded_losses(&record), []);
     }
 
     #[test]

@@ -7,9 +7,10 @@
 use std::collections::{HashSet, VecDeque};
 
 use serde_json::Value;
+use url::Url;
 
 use crate::job::{Family, JobId};
-use crate::reply::{self, Head, Reply};
+use crate::reply::{self, Head, Output, Source};
 use crate::retry::{Cause, Failure};
 
 /// The most rows that a page may have; the API allows no more.
@@ -72,8 +73,8 @@ impl AssetType {
 pub struct Row {
     /// Its id.
     pub id: JobId,
-    /// Its links, in the order of its outputs.
-    pub outputs: Vec<String>,
+    /// Its links, in the order of its outputs; none where there is nothing that can be fetched.
+    pub links: Vec<Option<Url>>,
 }
 
 /// One page.
@@ -93,45 +94,29 @@ pub struct Page {
 ///
 /// | the answer | page |
 /// | --- | --- |
-/// | 200, `data` is an array, or an object of rows | its rows |
-/// | 200, `success`, `data` is null | no row |
+/// | `data` is an array, or an object of rows | its rows |
+/// | `data` is null | no row |
+/// | there is no `data`, or it is something else | malformed |
 /// | an error in any of the forms that an answer about a job has | that failure |
-/// | 200 and anything else | malformed |
 ///
 /// # Errors
-/// As [`reply::parse`]; what speaks of a job there is a request that was refused here.
+/// As [`reply::answer`]; what speaks of a job there is a request that was refused here.
 pub fn parse(head: &Head<'_>, body: &[u8]) -> Result<Page, Failure> {
-    if head.status == 200
-        && let Ok(answer) = serde_json::from_slice::<Value>(body)
-        && let Some(page) = page(&answer)
-    {
-        return Ok(page);
-    }
-    match reply::parse(head, body) {
-        Ok(Reply::Done(_) | Reply::Pending(_)) => {
-            Err(Failure::new(Cause::Malformed, "the listing has no `data`"))
+    let answer = reply::answer(head, body).map_err(|failure| match failure.cause {
+        Cause::JobFailed | Cause::JobNotFound => Failure { cause: Cause::Rejected, ..failure },
+        _ => failure,
+    })?;
+    let data: Vec<&Value> = match answer.get("data") {
+        Some(Value::Array(rows)) => rows.iter().collect(),
+        Some(Value::Object(rows)) => rows.values().collect(),
+        Some(Value::Null) => Vec::new(),
+        Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => {
+            return Err(Failure::new(Cause::Malformed, "the listing has no `data`"));
         }
-        Err(failure) if matches!(failure.cause, Cause::JobFailed | Cause::JobNotFound) => {
-            Err(Failure { cause: Cause::Rejected, ..failure })
-        }
-        Err(failure) => Err(failure),
-    }
-}
-
-fn page(answer: &Value) -> Option<Page> {
-    let word = answer.get("status").and_then(Value::as_str).unwrap_or("success").to_ascii_lowercase();
-    if matches!(word.as_str(), "error" | "failed") {
-        return None;
-    }
-    let data: Vec<&Value> = match answer.get("data")? {
-        Value::Array(rows) => rows.iter().collect(),
-        Value::Object(rows) => rows.values().collect(),
-        Value::Null => Vec::new(),
-        _ => return None,
     };
     let rows: Vec<Row> = data.iter().filter_map(|row| read_row(row)).collect();
-    let number = |name: &str| answer.get("pagination").and_then(|pagination| number(pagination.get(name)?));
-    Some(Page {
+    let number = |name: &str| number(answer.get("pagination")?.get(name)?);
+    Ok(Page {
         unreadable: data.len() - rows.len(),
         rows,
         total: number("total"),
@@ -143,33 +128,22 @@ fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => text.trim().parse().ok(),
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
 fn read_row(row: &Value) -> Option<Row> {
     let id = match row.get("id")? {
-        Value::Number(id) => id.to_string(),
+        Value::Number(id) if !id.is_f64() => id.to_string(),
         Value::String(id) => id.trim().to_owned(),
         _ => return None,
     };
-    let links = ["output", "links", "link"].into_iter().filter_map(|name| row.get(name)).map(links);
-    let outputs = links.into_iter().find(|links| !links.is_empty()).unwrap_or_default();
-    Some(Row { id: JobId::new(&id).ok()?, outputs })
-}
-
-/// Links in an array, in an object, as one string, or as a string that holds an array.
-fn links(value: &Value) -> Vec<String> {
-    let text = |value: &Value| value.as_str().map_or_else(String::new, |text| text.trim().to_owned());
-    match value {
-        Value::Array(links) => links.iter().map(text).collect(),
-        Value::Object(links) => links.values().map(text).collect(),
-        Value::String(one) if one.trim_start().starts_with('[') => {
-            serde_json::from_str(one).map(|array: Value| links(&array)).unwrap_or_default()
-        }
-        Value::String(one) if !one.trim().is_empty() => vec![one.trim().to_owned()],
-        _ => Vec::new(),
-    }
+    let link = |output: Output| match (output.source, output.proxy) {
+        (Some(Source::Url(url)), _) | (_, Some(Source::Url(url))) => Some(url),
+        _ => None,
+    };
+    let links = reply::outputs(row.as_object()?).into_iter().map(link).collect();
+    Some(Row { id: JobId::new(&id).ok()?, links })
 }
 
 /// What a page held, as far as [`Pager`] has to know.
@@ -201,6 +175,8 @@ pub enum Turn {
 pub struct Pager {
     full: bool,
     page: u64,
+    /// The most rows that a page had: a server may give fewer than it was asked for.
+    largest: u64,
     seen: u64,
     first_total: Option<u64>,
     last_total: Option<u64>,
@@ -212,7 +188,16 @@ impl Pager {
     /// Begins at page 1. `full` reads on where a page holds nothing that the archive lacks.
     #[must_use]
     pub fn new(full: bool) -> Self {
-        Self { full, page: 1, seen: 0, first_total: None, last_total: None, catch_ups: 0, catching_up: false }
+        Self {
+            full,
+            page: 1,
+            largest: 1,
+            seen: 0,
+            first_total: None,
+            last_total: None,
+            catch_ups: 0,
+            catching_up: false,
+        }
     }
 
     /// The page to read now.
@@ -225,8 +210,8 @@ impl Pager {
     ///
     /// | the page | next |
     /// | --- | --- |
-    /// | has no row | the pass is over |
     /// | comes after jobs were removed (the total is smaller than at the page before) | back by as many pages as moved up, and on from there |
+    /// | has no row | the pass is over |
     /// | holds nothing unseen, and is read to catch up | the pass is over |
     /// | holds nothing unseen, and no later page is announced | the pass is over: it repeats the last one |
     /// | holds nothing that the archive lacks, and not all is to be read | the pass is over |
@@ -237,17 +222,18 @@ impl Pager {
     /// the end.
     pub fn after(&mut self, held: Held) -> Turn {
         self.seen += held.unseen;
+        self.largest = self.largest.max(held.rows);
         let before = self.last_total;
         self.last_total = held.total.or(before);
         self.first_total = self.first_total.or(held.total);
         let removed = before.zip(held.total).map_or(0, |(before, now)| before.saturating_sub(now));
         let announced = held.last_page.is_some_and(|last| self.page < last);
         let over = match held {
-            Held { rows: 0, .. } => true,
             _ if removed > 0 && self.page > 1 => {
-                self.page = self.page.saturating_sub(removed.div_ceil(held.rows)).max(1);
+                self.page = self.page.saturating_sub(removed.div_ceil(self.largest)).max(1);
                 return Turn::Read(self.page);
             }
+            Held { rows: 0, .. } => true,
             Held { unseen: 0, .. } if self.catching_up || !announced => true,
             Held { missing: 0, .. } if !self.full => true,
             Held { total: Some(total), .. } => self.seen >= total && !announced,
@@ -308,15 +294,16 @@ impl SeenRows {
 /// | as many as there are outputs | the output at the same place |
 /// | more or fewer | the one output with a link of the same file name, if there is just one |
 #[must_use]
-pub fn pair(outputs: &[Vec<&str>], listed: &[String]) -> Vec<Option<String>> {
+pub fn pair(outputs: &[Vec<&Url>], listed: &[Option<Url>]) -> Vec<Option<Url>> {
     let mut beside = vec![None; outputs.len()];
-    let known = |link: &str| outputs.iter().flatten().any(|known| *known == link);
-    for (place, link) in listed.iter().enumerate().filter(|(_, link)| !link.is_empty() && !known(link)) {
+    let known = |link: &Url| outputs.iter().flatten().any(|known| *known == link);
+    let new = listed.iter().enumerate().filter_map(|(place, link)| Some((place, link.as_ref()?)));
+    for (place, link) in new.filter(|(_, link)| !known(link)) {
         let to = if listed.len() == outputs.len() {
             Some(place)
         } else {
-            let mut same = (0..outputs.len())
-                .filter(|at| outputs[*at].iter().any(|known| file_name(known) == file_name(link)));
+            let same = |at: &usize| outputs[*at].iter().any(|known| file_name(known) == file_name(link));
+            let mut same = (0..outputs.len()).filter(same);
             same.next().filter(|_| same.next().is_none())
         };
         if let Some(free) = to.and_then(|to| beside.get_mut(to)).filter(|free| free.is_none()) {
@@ -328,9 +315,8 @@ pub fn pair(outputs: &[Vec<&str>], listed: &[String]) -> Vec<Option<String>> {
 
 /// The last segment of a link's path.
 #[must_use]
-pub fn file_name(link: &str) -> &str {
-    let path = link.split(['?', '#']).next().unwrap_or_default();
-    path.rsplit('/').next().unwrap_or_default()
+pub fn file_name(link: &Url) -> &str {
+    link.path().rsplit('/').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -340,58 +326,51 @@ mod tests {
     use proptest::prelude::*;
 
     fn head(status: u16) -> Head<'static> {
-        Head { status, content_encoding: None, retry_after: None, rate_limit_reset: None, now_unix_s: 0 }
+        Head { status, ..Head::default() }
     }
 
-    fn row(id: &str, outputs: &[&str]) -> Row {
-        Row { id: JobId::new(id).unwrap(), outputs: outputs.iter().map(|link| (*link).to_owned()).collect() }
+    fn link(text: &str) -> Option<Url> {
+        Url::parse(text).ok()
+    }
+
+    fn row(id: &str, links: &[&str]) -> Row {
+        Row { id: JobId::new(id).unwrap(), links: links.iter().map(|text| link(text)).collect() }
     }
 
     #[test]
     fn a_page_is_read_in_all_its_forms() {
         let a = "https://m.test/a.mp4";
-        let plain = Page { rows: vec![row("147", &[a])], total: Some(61), last_page: Some(3), unreadable: 0 };
-        let bare = Page { total: None, last_page: None, ..plain.clone() };
-        let none = Page { rows: vec![], ..bare.clone() };
-        let table: [(&str, Page); 12] = [
+        let one = |row: Row| Page { rows: vec![row], ..Page::default() };
+        let plain = Page { total: Some(61), last_page: Some(3), ..one(row("147", &[a])) };
+        let table: [(&str, Page); 10] = [
             (
-                r#"{"status":"success","type":"video","data":[{"id":147,"output":["https://m.test/a.mp4"]}],"pagination":{"current_page":1,"from":1,"last_page":3,"per_page":30,"to":30,"total":61}}"#,
+                r#""data":[{"id":147,"output":["https://m.test/a.mp4"]}],"pagination":{"current_page":1,"from":1,"last_page":3,"per_page":30,"to":30,"total":61}"#,
                 plain.clone(),
             ),
             (
-                r#"{"status":"success","data":[{"id":"147","output":["https://m.test/a.mp4"]}],"pagination":{"last_page":"3","total":" 61 "}}"#,
-                plain.clone(),
+                r#""data":[{"id":"147","output":["https://m.test/a.mp4"]}],"pagination":{"last_page":"3","total":" 61 "}"#,
+                plain,
             ),
-            (r#"{"data":{"0":{"id":" 147 ","output":"https://m.test/a.mp4"}}}"#, bare.clone()),
+            (r#""data":{"0":{"id":" 147 ","output":"https://m.test/a.mp4"}}"#, one(row("147", &[a]))),
             (
-                r#"{"status":"success","data":[{"id":147,"output":"[\"https:\/\/m.test\/a.mp4\"]"}],"pagination":null}"#,
-                bare.clone(),
-            ),
-            (
-                r#"{"status":"success","data":[{"id":147,"output":{"0":"https://m.test/a.mp4"}}],"pagination":[]}"#,
-                bare.clone(),
+                r#""data":[{"id":147,"output":{"0":"https://m.test/a.mp4"}}],"pagination":[]"#,
+                one(row("147", &[a])),
             ),
             (
-                r#"{"status":"success","data":[{"id":147,"output":[],"links":["https://m.test/a.mp4"]}]}"#,
-                bare.clone(),
+                r#""data":[{"id":147,"output":[],"links":["https://m.test/a.mp4"]}],"pagination":null"#,
+                one(row("147", &[a])),
             ),
+            (r#""data":[{"id":147,"output":null}]"#, one(row("147", &[]))),
+            (r#""data":[{"id":147,"output":["x","https://m.test/a.mp4"]}]"#, one(row("147", &["", a]))),
             (
-                r#"{"status":"success","data":[{"id":147,"output":null}]}"#,
-                Page { rows: vec![row("147", &[])], ..none.clone() },
+                r#""data":[{"id":"../x","output":[]},{"output":[]},{"id":null},7,{"id":147.5},{"id":147,"output":["https://m.test/a.mp4"]}]"#,
+                Page { unreadable: 5, ..one(row("147", &[a])) },
             ),
-            (
-                r#"{"status":"success","data":[{"id":147,"output":[null,"https://m.test/a.mp4"]}]}"#,
-                Page { rows: vec![row("147", &["", a])], ..none.clone() },
-            ),
-            (
-                r#"{"status":"success","data":[{"id":"../x","output":[]},{"output":[]},{"id":null},7,{"id":147.5},{"id":147,"output":["https://m.test/a.mp4"]}]}"#,
-                Page { unreadable: 4, rows: vec![row("147.5", &[]), row("147", &[a])], ..none.clone() },
-            ),
-            (r#"{"status":"success","data":[],"pagination":{"total":-1,"last_page":1.5}}"#, none.clone()),
-            (r#"{"status":"success","data":null}"#, none.clone()),
-            (r#"  {"status":"SUCCESS","data":[],"unknown":[1]}"#, none),
+            (r#""data":[],"pagination":{"total":-1,"last_page":1.5}"#, Page::default()),
+            (r#""data":null,"unknown":[1]"#, Page::default()),
         ];
-        for (body, want) in table {
+        for (fields, want) in table {
+            let body = format!("{{\"status\":\"success\",\"type\":\"video\",{fields}}}");
             assert_eq!(parse(&head(200), body.as_bytes()).unwrap(), want, "{body}");
         }
     }
@@ -400,12 +379,12 @@ mod tests {
     fn an_error_in_place_of_a_page_is_the_failure_that_it_is_elsewhere() {
         let table: [(u16, &str, Cause); 8] = [
             (401, r#"{"status":"error","message":"Invalid API key"}"#, Cause::InvalidKey),
+            (200, r#"{"status":"error","message":"Invalid API key"}"#, Cause::InvalidKey),
             (404, r#"{"status":"error","message":"not found"}"#, Cause::Rejected),
-            (429, "{}", Cause::RateLimited),
             (503, "<html>", Cause::ServerError),
             (200, "<html>busy</html>", Cause::Malformed),
             (200, r#"{"status":"success","data":[{"id":1"#, Cause::Malformed),
-            (200, r#"{"status":"failed","data":[],"message":"provider trouble"}"#, Cause::Rejected),
+            (200, r#"{"status":"failed","data":[],"message":"something else"}"#, Cause::Rejected),
             (200, r#"{"status":"success","data":"x","output":["https://m.test/a.mp4"]}"#, Cause::Malformed),
         ];
         for (status, body, want) in table {
@@ -523,20 +502,21 @@ mod tests {
     #[test]
     fn listed_links_stand_beside_the_output_that_they_belong_to() {
         let (a, b, c) = ("https://m.test/a.mp4", "https://m.test/b.mp4", "https://cdn.test/x/b.mp4");
-        let table: [(&[&[&str]], &[&str], &[Option<&str>]); 7] = [
-            (&[&[a], &[b]], &[a, b], &[None, None]),
-            (&[&[a], &[b]], &["https://n.test/1.mp4", c], &[Some("https://n.test/1.mp4"), Some(c)]),
-            (&[&[a], &[b]], &["", c], &[None, Some(c)]),
-            (&[&[a], &[b]], &[c], &[None, Some(c)]),
-            (&[&[a], &[b]], &["https://n.test/1.mp4"], &[None, None]),
-            (&[&[b], &[b], &[a]], &[c], &[None, None, None]),
+        let other = "https://n.test/1.mp4";
+        let table: [(&[&str], &[&str], &[&str]); 7] = [
+            (&[a, b], &[a, b], &["", ""]),
+            (&[a, b], &[other, c], &[other, c]),
+            (&[a, b], &["", c], &["", c]),
+            (&[a, b], &[c], &["", c]),
+            (&[a, b], &[other], &["", ""]),
+            (&[b, b, a], &[c], &["", "", ""]),
             (&[], &[c], &[]),
         ];
+        let links = |texts: &[&str]| texts.iter().map(|text| link(text)).collect::<Vec<_>>();
         for (outputs, listed, want) in table {
-            let outputs: Vec<Vec<&str>> = outputs.iter().map(|links| links.to_vec()).collect();
-            let listed: Vec<String> = listed.iter().map(|link| (*link).to_owned()).collect();
-            let got = pair(&outputs, &listed);
-            assert_eq!(got.iter().map(Option::as_deref).collect::<Vec<_>>(), want, "{listed:?}");
+            let outputs = links(outputs);
+            let outputs: Vec<Vec<&Url>> = outputs.iter().map(|link| link.iter().collect()).collect();
+            assert_eq!(pair(&outputs, &links(listed)), links(want), "{listed:?}");
         }
     }
 

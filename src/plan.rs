@@ -663,6 +663,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_listing_stays_in_its_place_where_no_answer_repeats_its_link() {
+        let (a, b) = ("https://m.test/x/a.gif", "https://m.test/x/b.gif");
+        let listed = |output, source| record(output, source, Rung::Listed);
+        let other = [paths(&["/y"]), paths(&["/z"])];
+        assert_eq!(kept(&other, &[listed(1, a)]), [None, Some(0)]);
+        assert_eq!(kept(&other, &[listed(2, a)]), [None, None], "there is no such place");
+        let moved = [paths(&["/x/b.gif"]), paths(&["/x/a.gif"])];
+        assert_eq!(
+            kept(&moved, &[listed(0, a), listed(1, b)]),
+            [Some(1), Some(0)],
+            "a link that is repeated decides"
+        );
+        let taken = [listed(0, a), record(0, b, Rung::Output)];
+        assert_eq!(kept(&[paths(&["/x/b.gif"])], &taken), [Some(1)], "and so does another file's");
+    }
+
+    #[test]
     fn a_part_is_continued_only_where_its_row_allows_it() {
         let part = |etag: Option<&str>, bytes, total| Part {
             source: "https://m.test/a".into(),

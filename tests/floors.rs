@@ -20,6 +20,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("reply", &["job", "media", "retry"]),
     ("lifetime", &["job", "manifest"]),
     ("listing", &["job", "reply", "retry"]),
+    ("mention", &["job", "lifetime"]),
+    ("census", &["job", "lifetime", "manifest"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
     ("net", &["job", "lifetime", "listing", "media", "plan", "reply", "retry", "text"]),
@@ -27,8 +29,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "census", "event", "job", "layout", "lifetime", "listing", "manifest", "media", "net", "plan",
-            "reply", "retry", "store", "text",
+            "census", "event", "job", "layout", "lifetime", "listing", "manifest", "media", "mention", "net",
+            "plan", "reply", "retry", "store", "text",
         ],
     ),
     ("serve", &["event", "job", "manifest", "media", "reply", "retry"]),

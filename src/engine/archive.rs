@@ -3,21 +3,29 @@
 //! References come from a thread of their own, since reading them may block. They are looked at in batches on blocking
 //! threads, and those that are done already end there: a rerun over a finished list costs one small read a job and no
 //! task. Only the others become tasks, and never more than [`UNDER_WAY`] at once.
+//!
+//! A job on which the service is still working waits, perhaps for as long as `--wait` allows, and holds nothing but its
+//! memory meanwhile. Such jobs do not count as under way, so that those behind them in the list are asked and brought
+//! home in the time; else a few thousand pending jobs at its beginning would let the rest of the list die. Their own
+//! bound is [`WAITING`]: where so many wait at once, the list is read on when one of them has ended.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::fetch::{self, Ended, Glance};
+use super::fetch::{self, Ended, Glance, Open};
 use super::{Error, Scope, Session};
 use crate::event::Event;
-use crate::job::{Asked, JobRef};
+use crate::job::Asked;
 use crate::retry::{Cause, Class, Failure};
-use crate::store::Found;
 
-/// Jobs that are under way at once, waiting ones included.
+/// Jobs that are under way at once: asked, ready or being transferred. As many as may be ready, so that what is known to
+/// die soon is found among many.
 const UNDER_WAY: usize = 4_096;
+/// Jobs that wait for the service at once. No account has so many in its queue; the number keeps memory flat.
+const WAITING: usize = 12_288;
 /// References that are read ahead.
 const READ_AHEAD: usize = 1_024;
 /// References that are looked at together.
@@ -50,13 +58,41 @@ pub async fn archive<I>(session: &Arc<Session>, refs: I) -> Option<Stop>
 where
     I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
 {
+    archive_in(session, refs, Order::AsListed).await
+}
+
+/// Which of two jobs goes first whose files die at the same moment, as far as anybody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The one that stands first in the list.
+    AsListed,
+    /// The one that stands last: for lists that begin with the newest job.
+    NewestFirst,
+}
+
+impl Order {
+    fn of(self, count: u64) -> u64 {
+        match self {
+            Self::AsListed => count,
+            Self::NewestFirst => u64::MAX - count,
+        }
+    }
+}
+
+/// As [`archive`], for a list in this order.
+pub async fn archive_in<I>(session: &Arc<Session>, refs: I, order: Order) -> Option<Stop>
+where
+    I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
+{
+    session.list_began.store(super::unix_seconds(), Ordering::Relaxed);
     let mut run = Run { session, jobs: JoinSet::new(), refusals: 0, stopped: None };
+    let mut came = 0_u64;
     let mut batches = JoinSet::new();
     let mut refs = read_ahead(refs);
     let lookers = std::thread::available_parallelism().map_or(2, usize::from);
     let mut more = true;
     while more || !batches.is_empty() || !run.jobs.is_empty() {
-        let room = batches.len() < lookers && run.jobs.len() + batches.len() * BATCH < UNDER_WAY;
+        let room = batches.len() < lookers && run.has_room(batches.len() * BATCH);
         let mut batch = Vec::new();
         tokio::select! {
             biased;
@@ -68,45 +104,54 @@ where
             Some(looked) = batches.join_next() => run.begin(looked.unwrap_or_default()),
             count = refs.recv_many(&mut batch, BATCH), if more && room => {
                 more = count > 0;
-                let session = Arc::clone(session);
-                batches.spawn_blocking(move || look_at(&session, batch));
+                let (session, first) = (Arc::clone(session), came);
+                came += count as u64;
+                batches.spawn_blocking(move || look_at(&session, batch, |place| order.of(first + place)));
             }
+            () = session.waiting.more.notified(), if more && !room => {}
         }
     }
     run.stopped
 }
 
-/// A job that is not done yet, with what its folder holds.
-type Open = (Asked, Found, Vec<bool>);
-
 struct Run<'a> {
     session: &'a Arc<Session>,
-    jobs: JoinSet<(JobRef, Ended)>,
+    jobs: JoinSet<Ended>,
     refusals: u32,
     stopped: Option<Stop>,
 }
 
 impl Run<'_> {
+    /// Whether further jobs may begin beside these and so many that are being looked at.
+    fn has_room(&self, looked_at: usize) -> bool {
+        let all = self.jobs.len() + looked_at;
+        all.saturating_sub(self.session.waiting.jobs()) < UNDER_WAY && all < UNDER_WAY + WAITING
+    }
+
     fn begin(&mut self, looked: (Vec<Open>, Option<Error>)) {
         let (open, failed) = looked;
         if let Some(error) = failed {
             self.stop(Stop::Local(error));
         }
-        for (asked, found, present) in open {
+        for open in open {
             if self.session.stop.is_cancelled() {
                 return;
             }
             let session = Arc::clone(self.session);
             self.jobs.spawn(async move {
-                let ended = fetch::fetch(&session, &asked, found, present).await;
-                ended.report(&session, &asked.job);
-                (asked.job, ended)
+                let job = open.asked.job.clone();
+                let ended = fetch::fetch(&session, open).await;
+                ended.report(&session, &job);
+                ended
             });
         }
     }
 
-    fn note(&mut self, ended: Option<(JobRef, Ended)>) {
-        let Some((_, ended)) = ended else { return };
+    fn note(&mut self, ended: Option<Ended>) {
+        if !ended.as_ref().is_some_and(Ended::is_settled) {
+            self.session.unsettled.fetch_add(1, Ordering::Relaxed);
+        }
+        let Some(ended) = ended else { return };
         match ended {
             Ended::Failed(failure) if failure.class() == Class::Auth => self.note_refusal(failure),
             Ended::Local(error) if error.scope == Scope::Run => self.stop(Stop::Local(error)),
@@ -133,9 +178,13 @@ impl Run<'_> {
     }
 }
 
-fn look_at(session: &Session, batch: Vec<Result<Asked, BadRef>>) -> (Vec<Open>, Option<Error>) {
+fn look_at(
+    session: &Session,
+    batch: Vec<Result<Asked, BadRef>>,
+    order: impl Fn(u64) -> u64,
+) -> (Vec<Open>, Option<Error>) {
     let mut open = Vec::new();
-    for reference in batch {
+    for (place, reference) in (0_u64..).zip(batch) {
         if session.stop.is_cancelled() {
             break;
         }
@@ -147,10 +196,13 @@ fn look_at(session: &Session, batch: Vec<Result<Asked, BadRef>>) -> (Vec<Open>, 
             }
         };
         match fetch::glance(session, &asked.job) {
-            Glance::Open(found, present) => open.push((asked, found, present)),
+            Glance::Open(found, present) => open.push(Open { asked, order: order(place), found, present }),
             Glance::Over(ended) => {
                 session.report(&Event::JobStarted { job: &asked.job });
                 ended.report(session, &asked.job);
+                if !ended.is_settled() {
+                    session.unsettled.fetch_add(1, Ordering::Relaxed);
+                }
                 if let Ended::Local(error) = ended
                     && error.scope == Scope::Run
                 {

@@ -14,6 +14,7 @@ use url::Url;
 use super::{Error, Session};
 use crate::event::{Event, FileRef};
 use crate::job::without_secrets;
+use crate::lifetime::Lesson;
 use crate::manifest::Digest;
 use crate::media::{Completeness, MediaKind, NotMedia, Sniff, Walker};
 use crate::net::Media;
@@ -36,6 +37,8 @@ pub(super) struct Fetched {
     pub(super) kind: MediaKind,
     pub(super) etag: Option<String>,
     pub(super) last_modified: Option<String>,
+    /// What the host said about how long it keeps the file.
+    pub(super) lesson: Option<Lesson>,
 }
 
 /// Why an attempt brought nothing.
@@ -119,8 +122,9 @@ impl<'a> Draft<'a> {
             return Err(self.settle(stopped, progress));
         }
         let (etag, last_modified) = (media.etag(), media.last_modified());
+        let lesson = media.lesson(super::unix_seconds());
         let (proven, kind) = self.prove(media.is_delimited(), progress).await?;
-        Ok(Fetched { proven, kind, etag, last_modified })
+        Ok(Fetched { proven, kind, etag, last_modified, lesson })
     }
 
     /// Stores bytes that stood in the answer itself.
@@ -129,7 +133,7 @@ impl<'a> Draft<'a> {
         self.announce(0);
         self.take(bytes)?;
         let (proven, kind) = self.prove(true, false).await?;
-        Ok(Fetched { proven, kind, etag: None, last_modified: None })
+        Ok(Fetched { proven, kind, etag: None, last_modified: None, lesson: None })
     }
 
     /// Leaves what has come in a state from which a later run can go on.

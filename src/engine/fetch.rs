@@ -4,6 +4,7 @@
 //!    asked. A damaged record counts as none.
 //! 2. The API is asked until the job is done, failed, or the wait is over. A pending job is noted once a run, and
 //!    holds nothing while it waits.
+//!    What the API does not know, or gives no links for, is taken from the account's listing, where that has links.
 //! 3. [`plan::keep`] says which files serve which outputs; the others are fetched, all at once, each as
 //!    [`super::output`] says.
 //! 4. Files and record are committed ([`crate::store::local`]), and only then the job counts as archived.
@@ -19,20 +20,26 @@
 //! 7. A job is passed over only after a look at each file that it names.
 //! 8. A killed run leaves at most whole files without a record, and parts in the staging area.
 
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use serde_json::Map;
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
+use url::Url;
 
-use super::output::{self, Brought, Delivery, JobContext};
+use super::output::{self, Brought, Delivery, JobContext, Listed};
 use super::{Error, Session, record};
 use crate::event::{Event, JobEnd};
 use crate::job::{Asked, JobRef};
 use crate::layout::Key;
+use crate::lifetime::{self, Birth};
+use crate::listing;
 use crate::manifest::{FileRecord, Manifest, MissingRecord, State};
 use crate::plan::{self, FilePlan, Moment};
-use crate::reply::{Done, Pending, PendingWhy, Reply};
+use crate::reply::{Done, Output, Pending, PendingWhy, Reply, Source};
 use crate::retry::{Cause, Class, Failure, PollSchedule, backoff};
 use crate::store::{Found, Proven, StoreError};
 
@@ -57,7 +64,28 @@ pub(super) enum Ended {
     Cancelled,
 }
 
+/// A job that is to be worked on.
+pub(super) struct Open {
+    pub(super) asked: Asked,
+    /// Its place in the list.
+    pub(super) order: u64,
+    /// What its folder holds.
+    pub(super) found: Found,
+    /// Which files of its record are there.
+    pub(super) present: Vec<bool>,
+}
+
 impl Ended {
+    /// Whether a later run would find nothing to add, as far as this one can tell.
+    pub(super) fn is_settled(&self) -> bool {
+        match self {
+            Self::Kept(_) | Self::Archived(_) => true,
+            Self::Incomplete(manifest) => manifest.missing.iter().all(crate::event::is_for_good),
+            Self::Failed(failure) => failure.class() == Class::Permanent,
+            Self::Pending | Self::Local(_) | Self::Cancelled => false,
+        }
+    }
+
     pub(super) fn report(&self, session: &Session, job: &JobRef) {
         let text;
         let end = match self {
@@ -135,19 +163,20 @@ fn check_digests(
 }
 
 /// Works on one job until it is archived, or cannot be in this run.
-pub(super) async fn fetch(
-    session: &Session,
-    asked: &Asked,
-    mut found: Found,
-    mut present: Vec<bool>,
-) -> Ended {
+pub(super) async fn fetch(session: &Session, open: Open) -> Ended {
+    let Open { asked, order, mut found, mut present } = open;
     session.report(&Event::JobStarted { job: &asked.job });
+    if let Found::Record(manifest, _) = &found {
+        for (url, lesson) in lifetime::recorded_losses(manifest) {
+            session.learn(&url, &asked.job.family, Some(lesson));
+        }
+    }
     let mut conflicts = 0;
     loop {
         if let Found::Damaged { why, .. } = &found {
             session.report(&Event::Warning { job: Some(&asked.job), text: why });
         }
-        let mut job = OneJob::new(session, asked, found, present);
+        let mut job = OneJob::new(session, &asked, order, found, present);
         match job.run().await {
             Err(Ended::Local(Error { source: StoreError::Conflict { .. }, .. })) if conflicts < CONFLICTS => {
                 conflicts += 1;
@@ -165,36 +194,46 @@ pub(super) async fn fetch(
 struct OneJob<'a> {
     session: &'a Session,
     asked: &'a Asked,
+    order: u64,
     found: Found,
     present: Vec<bool>,
-    deadline: Moment,
-    wait_until: Moment,
+    /// When the job was first asked for: its times run from then on, and not while others go first.
+    began: Option<Moment>,
     /// Whether the job was seen pending, by this run or an earlier one: then its files may come late.
     fresh: bool,
     noted: bool,
     polls: PollSchedule,
     failures: u32,
     unknown_until: Option<Moment>,
-    ahead: Option<OwnedSemaphorePermit>,
+    /// A place among what is ready, for the first file; held while the answer may be that there is one.
+    place: Option<OwnedSemaphorePermit>,
+    birth: Birth,
+    /// Whether the outputs are the listing's, because the API has no answer.
+    rescued: bool,
 }
 
 impl<'a> OneJob<'a> {
-    fn new(session: &'a Session, asked: &'a Asked, found: Found, present: Vec<bool>) -> Self {
-        let began = session.moment();
+    fn new(session: &'a Session, asked: &'a Asked, order: u64, found: Found, present: Vec<bool>) -> Self {
         let seen_pending = matches!(&found, Found::Record(manifest, _) if manifest.pending_seen_at.is_some() && manifest.done_seen_at.is_none());
+        let recorded = match &found {
+            Found::Record(manifest, _) => Birth::recorded(manifest),
+            Found::Nothing | Found::Damaged { .. } => None,
+        };
         Self {
             session,
             asked,
+            order,
             found,
             present,
-            deadline: began + session.options.timeout,
-            wait_until: began + session.options.wait,
+            began: None,
+            birth: recorded.unwrap_or(Birth::Before(session.list_began.load(Ordering::Relaxed))),
+            rescued: false,
             fresh: asked.submitted || seen_pending,
             noted: false,
             polls: PollSchedule::default(),
             failures: 0,
             unknown_until: None,
-            ahead: None,
+            place: None,
         }
     }
 
@@ -211,16 +250,56 @@ impl<'a> OneJob<'a> {
     /// Asks until the job is done.
     async fn poll(&mut self) -> Result<Done, Ended> {
         loop {
-            if self.ahead.is_none() {
-                self.ahead = self.session.ahead.clone().acquire_owned().await.ok();
+            if self.place.is_none() {
+                self.place = self.session.ready.clone().acquire_owned().await.ok();
             }
-            let answer = self.session.api.fetch(&self.asked.job, super::unix_seconds()).await;
+            self.began.get_or_insert_with(|| self.session.moment());
+            // In a box of its own, so that the thousands that wait between two questions do not hold the room for one.
+            let answer = Box::pin(self.session.api.fetch(&self.asked.job, super::unix_seconds())).await;
             match answer {
                 Ok(Reply::Done(done)) => return Ok(done),
-                Ok(Reply::Pending(pending)) => self.wait_for(&pending).await?,
-                Err(failure) => self.endure(failure).await?,
+                Ok(Reply::Pending(pending)) => {
+                    match self.rescue(pending.why == PendingWhy::NoOutputYet, "it has no link yet") {
+                        Some(done) => return Ok(done),
+                        None => self.wait_for(&pending).await?,
+                    }
+                }
+                Err(failure) => match self.rescue(is_about_the_job(&failure), &failure.to_string()) {
+                    Some(done) => return Ok(done),
+                    None => self.endure(failure).await?,
+                },
             }
         }
+    }
+
+    /// The listing's outputs, where the API has no answer and will not have one.
+    fn rescue(&mut self, hopeless: bool, why: &str) -> Option<Done> {
+        let links = self.asked.listed.iter().enumerate();
+        let output = |(index, link): (usize, &Option<Url>)| {
+            let unusable = || Source::Unusable("the listing has no link for it".into());
+            let source = link.clone().map_or_else(unusable, Source::Url);
+            Output { index, source: Some(source), proxy: None }
+        };
+        if !hopeless || !self.asked.listed.iter().any(Option::is_some) {
+            return None;
+        }
+        self.rescued = true;
+        let text =
+            format!("its files are taken from the account's listing, since the API has no answer: {why}");
+        self.session.report(&Event::Warning { job: Some(&self.asked.job), text: &text });
+        Some(Done { answered_id: None, outputs: links.map(output).collect(), meta: None, rest: Map::new() })
+    }
+
+    fn wait_until(&self) -> Moment {
+        self.since_began(self.session.options.wait)
+    }
+
+    fn deadline(&self) -> Moment {
+        self.since_began(self.session.options.timeout)
+    }
+
+    fn since_began(&self, span: Duration) -> Moment {
+        self.began.unwrap_or_else(|| self.session.moment()) + span
     }
 
     /// The service is still working: notes that, and waits for the next poll.
@@ -233,11 +312,14 @@ impl<'a> OneJob<'a> {
             PendingWhy::NoOutputYet => ("done, but without a link yet", false),
         };
         self.fresh |= working;
+        if working {
+            self.birth = Birth::At(super::unix_seconds());
+        }
         if working && !std::mem::replace(&mut self.noted, true) {
             self.note_pending().await?;
         }
         let wait = self.polls.next_wait(pending.eta, super::dice());
-        self.pause(why, pending.eta, wait, self.wait_until, Ended::Pending).await
+        self.pause(why, pending.eta, wait, self.wait_until(), Ended::Pending).await
     }
 
     /// The API did not answer as it should: waits where that may pass, ends the job where it will not.
@@ -247,9 +329,8 @@ impl<'a> OneJob<'a> {
             let until = *self.unknown_until.get_or_insert(now + UNKNOWN_FOR);
             if now < until {
                 let over = Ended::Failed(failure);
-                return self
-                    .pause("not known to the API yet", None, UNKNOWN_WAIT, self.wait_until, over)
-                    .await;
+                let until = self.wait_until();
+                return self.pause("not known to the API yet", None, UNKNOWN_WAIT, until, over).await;
             }
         }
         if failure.class() != Class::Transient {
@@ -261,7 +342,7 @@ impl<'a> OneJob<'a> {
         }
         let wait = backoff(self.failures, failure.retry_after, super::dice());
         let why = failure.to_string();
-        self.pause(&why, None, wait, self.deadline, Ended::Failed(failure)).await
+        self.pause(&why, None, wait, self.deadline(), Ended::Failed(failure)).await
     }
 
     /// Waits, holding nothing; ends as `over` where the time would be over first.
@@ -273,14 +354,15 @@ impl<'a> OneJob<'a> {
         until: Moment,
         over: Ended,
     ) -> Result<(), Ended> {
-        self.ahead = None;
+        self.place = None;
         let now = self.session.moment();
-        let left = until.min(self.deadline).saturating_sub(now);
+        let left = until.min(self.deadline()).saturating_sub(now);
         if left.is_zero() {
             return Err(over);
         }
         let wait = wait.min(left);
         self.session.report(&Event::JobWaiting { job: &self.asked.job, why, eta, wait });
+        let _waits = self.session.waiting.begin();
         tokio::time::sleep(wait).await;
         Ok(())
     }
@@ -300,8 +382,7 @@ impl<'a> OneJob<'a> {
     }
 
     async fn end_failed(&mut self, failure: Failure) -> Ended {
-        let about_the_job = matches!(failure.cause, Cause::JobFailed | Cause::JobNotFound | Cause::Rejected);
-        if self.names_files() || !about_the_job {
+        if self.names_files() || !is_about_the_job(&failure) {
             return Ended::Failed(failure);
         }
         let note = record::failed(&self.asked.job, &self.found, &failure);
@@ -321,17 +402,22 @@ impl<'a> OneJob<'a> {
 
     /// Fetches what is not here yet, and commits.
     async fn bring_home(&mut self, done: Done) -> Result<Ended, Ended> {
-        let (kept, to_fetch) = self.split(&done);
+        let beside = if self.rescued { Vec::new() } else { beside(&done, &self.asked.listed) };
+        let (kept, to_fetch) = self.split(&done, &beside);
         let session = self.session;
         let job = &self.asked.job;
         session.report(&Event::JobReady { job, outputs: done.outputs.len(), to_fetch: to_fetch.len() });
         let context = JobContext {
             session,
             job,
-            deadline: self.deadline,
+            order: self.order,
+            birth: self.birth,
+            left: self.deadline().saturating_sub(session.moment()),
+            begun: OnceLock::new(),
+            listed: if self.rescued { Listed::Alone } else { Listed::Beside(beside) },
             fresh_until: self.fresh.then(|| session.moment() + plan::FRESH_FOR),
             refreshed: OnceCell::new(),
-            ahead: Mutex::new(self.ahead.take()),
+            place: Mutex::new(self.place.take()),
         };
         let haul = bring_all(&context, &done, &to_fetch).await;
         drop(context);
@@ -339,7 +425,7 @@ impl<'a> OneJob<'a> {
     }
 
     /// Which outputs are here, as the records that serve them, and which are to be fetched, by their place.
-    fn split(&self, done: &Done) -> (Vec<FileRecord>, Vec<usize>) {
+    fn split(&self, done: &Done, beside: &[Option<Url>]) -> (Vec<FileRecord>, Vec<usize>) {
         let records: Vec<FileRecord> = match &self.found {
             Found::Record(manifest, _) if !self.session.options.force => {
                 let files = manifest.files.iter().zip(&self.present);
@@ -347,7 +433,10 @@ impl<'a> OneJob<'a> {
             }
             _ => Vec::new(),
         };
-        let identities: Vec<plan::Identity> = done.outputs.iter().map(output::identity).collect();
+        let listed = |place: usize| beside.get(place).and_then(Option::as_ref);
+        let outputs = done.outputs.iter().enumerate();
+        let identities: Vec<plan::Identity> =
+            outputs.map(|(place, output)| output::identity(output, listed(place))).collect();
         let (mut kept, mut to_fetch) = (Vec::new(), Vec::new());
         for (place, file) in plan::keep(&identities, &records).into_iter().enumerate() {
             match file {
@@ -399,6 +488,25 @@ impl<'a> OneJob<'a> {
     }
 }
 
+fn is_about_the_job(failure: &Failure) -> bool {
+    matches!(failure.cause, Cause::JobFailed | Cause::JobNotFound | Cause::Rejected)
+}
+
+/// The listing's links beside the answer's.
+fn beside(done: &Done, listed: &[Option<Url>]) -> Vec<Option<Url>> {
+    let url = |source: &'_ Option<Source>| match source {
+        Some(Source::Url(url)) => Some(url.clone()),
+        Some(Source::Inline(_) | Source::Unusable(_)) | None => None,
+    };
+    let links: Vec<Vec<Url>> = done
+        .outputs
+        .iter()
+        .map(|output| [url(&output.source), url(&output.proxy)].into_iter().flatten().collect())
+        .collect();
+    let links: Vec<Vec<&Url>> = links.iter().map(|links| links.iter().collect()).collect();
+    listing::pair(&links, listed)
+}
+
 /// What the outputs of a job brought.
 #[derive(Default)]
 struct Haul {
@@ -429,7 +537,7 @@ async fn bring_all(context: &JobContext<'_>, done: &Done, to_fetch: &[usize]) ->
             && haul.here.is_none()
             && let Some(place) = left.next()
         {
-            under_way.push(output::bring(context, &done.outputs[*place]));
+            under_way.push(output::bring(context, *place, &done.outputs[*place]));
         }
         match under_way.next().await {
             Some(brought) => haul.add(brought),

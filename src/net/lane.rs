@@ -270,7 +270,8 @@ fn ask(shared: &Arc<Shared>, host: &str) -> Turn {
         Admit::NotBefore(until) => Turn::NotBefore(until),
         Admit::Closed(until) => {
             let wait = until.saturating_duration_since(now());
-            let failure = Failure::new(Cause::Unreachable, format!("{host} could not be reached a moment ago"));
+            let failure =
+                Failure::new(Cause::Unreachable, format!("{host} could not be reached a moment ago"));
             Turn::Closed(failure.after(Some(wait)))
         }
     }

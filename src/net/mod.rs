@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, EXPIRES, HeaderName,
-    IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, EXPIRES,
+    HeaderName, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, ClientBuilder};
@@ -84,7 +84,12 @@ impl Http {
                 .pool_max_idle_per_host(options.max_per_host)
                 .http1_only()
         })?;
-        Ok(Self { client, allowed, lanes: Arc::new(lane::Lanes::new(options.max_per_host)), idle: options.idle })
+        Ok(Self {
+            client,
+            allowed,
+            lanes: Arc::new(lane::Lanes::new(options.max_per_host)),
+            idle: options.idle,
+        })
     }
 
     /// The lanes of the hosts that media come from; a URL's is that of its authority.
