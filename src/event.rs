@@ -152,6 +152,15 @@ impl JobEnd<'_> {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// Whether every output of the job is here.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        match self {
+            Self::Kept(_) | Self::Archived(_) => true,
+            Self::Incomplete(_) | Self::Pending | Self::Failed(_) | Self::Local(_) | Self::Cancelled => false,
+        }
+    }
 }
 
 /// Takes notice of events; called from many tasks at once, so it must be quick.
@@ -205,6 +214,8 @@ pub struct FailureGroup {
     pub detail: String,
 }
 
+/// The group of failures whose members are lines and arguments, and not jobs.
+pub const NAMES_NO_JOB: &str = "names no job";
 /// A failure group names this many jobs; the others are counted.
 const GROUP_SHOWS: usize = 10;
 
@@ -224,7 +235,7 @@ impl Summary {
             Event::RefRefused { place, why } => {
                 self.refused_refs += 1;
                 self.worst.for_good = true;
-                self.group("names no job", place, why);
+                self.group(NAMES_NO_JOB, place, why);
             }
             Event::FileReceived { bytes, .. } => self.received_bytes += bytes,
             Event::FileEnded { end: FileEnd::Proven { bytes }, .. } => {
@@ -242,10 +253,10 @@ impl Summary {
         }
     }
 
-    /// Adds jobs that were looked at and found complete, without an event for each.
-    pub fn note_kept(&mut self, jobs: u64) {
-        self.jobs += jobs;
-        self.kept += jobs;
+    /// Jobs that ended, but not complete.
+    #[must_use]
+    pub fn not_complete(&self) -> u64 {
+        self.jobs - self.kept - self.archived
     }
 
     fn note_end(&mut self, job: &JobRef, end: &JobEnd<'_>) {

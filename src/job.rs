@@ -129,12 +129,12 @@ pub struct Family {
 }
 
 impl Family {
-    /// A family of the table, by its name.
+    /// A family by its name, or by its path under `/api`.
     pub fn named(name: &str) -> Result<Self, JobError> {
         let known = FAMILIES.iter().find(|(known, _)| *known == name);
         match known {
             Some((name, path)) => Ok(Self { name: (*name).into(), path: (*path).into() }),
-            None => Self::unlisted(name).ok_or_else(|| JobError::Family(shorten(name))),
+            None => Self::at(name).ok_or_else(|| JobError::Family(shorten(name))),
         }
     }
 
@@ -280,6 +280,11 @@ impl Defaults {
 
     /// Reads a fetch URL; its query and fragment are dropped.
     pub fn parse_url(&self, text: &str) -> Result<JobRef, JobError> {
+        self.parse_fetch(text, None)
+    }
+
+    /// Reads a fetch URL whose id, for the family that has it in the call's body, stands beside it.
+    fn parse_fetch(&self, text: &str, id_beside: Option<&str>) -> Result<JobRef, JobError> {
         let url = Url::parse(text).map_err(|_| JobError::FetchUrl(shorten(text)))?;
         let origin = Origin::of(&url)?;
         if origin != self.origin {
@@ -287,10 +292,16 @@ impl Defaults {
             return Err(JobError::ForeignOrigin { url, theirs: origin.0, ours: self.origin.0.clone() });
         }
         let not_a_fetch = || JobError::FetchUrl(shorten(&without_secrets(&url)));
-        let path = url.path().strip_prefix("/api/").ok_or_else(not_a_fetch)?;
-        let (family, id) = path.trim_end_matches('/').rsplit_once("/fetch/").ok_or_else(not_a_fetch)?;
-        let family = Family::at(family).ok_or_else(not_a_fetch)?;
-        Ok(JobRef { origin, family, id: JobId::new(id)? })
+        let path = url.path().strip_prefix("/api/").ok_or_else(not_a_fetch)?.trim_end_matches('/');
+        if let Some((family, id)) = path.rsplit_once("/fetch/") {
+            let family = Family::at(family).ok_or_else(not_a_fetch)?;
+            return Ok(JobRef { origin, family, id: JobId::new(id)? });
+        }
+        let family = path.strip_suffix("/fetch").and_then(Family::at).filter(Family::id_in_body);
+        match (family, id_beside) {
+            (Some(family), Some(id)) => Ok(JobRef { origin, family, id: JobId::new(id)? }),
+            _ => Err(not_a_fetch()),
+        }
     }
 
     /// Reads a saved answer: `fetch_result` decides where there is one (its tail may differ from `id`), else `id`.
@@ -304,19 +315,27 @@ impl Defaults {
     pub fn parse_value(&self, answer: &Value) -> Result<Asked, JobError> {
         let word = answer.get("status").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
         let submitted = matches!(word.as_str(), "processing" | "queued");
-        if let Some(url) =
-            answer.get("fetch_result").and_then(Value::as_str).filter(|url| !url.trim().is_empty())
-        {
-            return Ok(Asked { submitted, ..Asked::new(self.parse_url(url.trim())?) });
-        }
-        let id = match answer.get("id").or_else(|| answer.get("request_id")) {
-            Some(Value::Number(id)) => id.to_string(),
-            Some(Value::String(id)) if !id.is_empty() => id.clone(),
-            _ => return Err(JobError::Answer("it has neither `fetch_result` nor `id`".into())),
+        let id = ["id", "request_id"].into_iter().find_map(|name| id_text(answer.get(name)?));
+        let url = answer.get("fetch_result").and_then(Value::as_str).map(str::trim);
+        let job = match (url.filter(|url| !url.is_empty()), id) {
+            (Some(url), id) => self.parse_fetch(url, id.as_deref())?,
+            (None, Some(id)) => {
+                JobRef { origin: self.origin.clone(), family: self.family.clone(), id: JobId::new(&id)? }
+            }
+            (None, None) => return Err(JobError::Answer("it has neither `fetch_result` nor `id`".into())),
         };
-        let job = JobRef { origin: self.origin.clone(), family: self.family.clone(), id: JobId::new(&id)? };
         Ok(Asked { submitted, ..Asked::new(job) })
     }
+}
+
+/// An id in JSON; a number that JSON cannot hold exactly is none.
+fn id_text(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::Number(id) if !id.is_f64() => id.to_string(),
+        Value::String(id) => id.trim().to_owned(),
+        _ => return None,
+    };
+    (!text.is_empty()).then_some(text)
 }
 
 /// A job as the user asked for it.
@@ -364,6 +383,7 @@ fn shorten(text: &str) -> String {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
+    use proptest::prelude::*;
 
     fn defaults() -> Defaults {
         Defaults::new(DEFAULT_ORIGIN, None).unwrap()
@@ -449,6 +469,52 @@ mod tests {
     }
 
     #[test]
+    fn a_family_has_one_name_however_it_is_given() {
+        for (name, path) in FAMILIES {
+            assert_eq!(Family::named(path).unwrap(), Family::named(name).unwrap(), "{path}");
+        }
+        assert_eq!(defaults().parse("v6/video/7").unwrap().job.to_string(), "video/7");
+    }
+
+    #[test]
+    fn the_family_with_the_id_in_its_body_takes_it_from_beside_the_url() {
+        let text = r#"{"status":"processing","id":5,"fetch_result":"https://modelslab.com/api/v1/enterprise/fetch"}"#;
+        let asked = defaults().parse(text).unwrap();
+        assert_eq!((asked.job.to_string().as_str(), asked.submitted), ("enterprise/text-to-image/5", true));
+        assert_eq!(asked.job.fetch_url(), "https://modelslab.com/api/v1/enterprise/fetch");
+        assert!(asked.job.family.id_in_body());
+        assert_eq!(defaults().parse(&asked.job.to_string()).unwrap().job, asked.job);
+        let foreign = text.replace("modelslab.com", "evil.test");
+        assert!(matches!(defaults().parse(&foreign), Err(JobError::ForeignOrigin { .. })));
+        let other = text.replace("v1/enterprise/fetch", "v6/video/fetch");
+        assert!(matches!(defaults().parse(&other), Err(JobError::FetchUrl(_))));
+        let without = text.replace("\"id\":5,", "");
+        assert!(matches!(defaults().parse(&without), Err(JobError::FetchUrl(_))));
+    }
+
+    #[test]
+    fn a_saved_answers_id_is_taken_as_it_stands_or_not_at_all() {
+        let table = [
+            (r#"{"id":147}"#, Some("147")),
+            (r#"{"id":" 147 "}"#, Some("147")),
+            (r#"{"id":null,"request_id":"7b"}"#, Some("7b")),
+            (r#"{"id":"","request_id":9}"#, Some("9")),
+            (r#"{"id":9,"request_id":8}"#, Some("9")),
+            (r#"{"id":9,"fetch_result":" "}"#, Some("9")),
+            (r#"{"id":9,"fetch_result":null}"#, Some("9")),
+            (r#"{"id":1000000000000000000000000000000}"#, None),
+            (r#"{"id":1.5}"#, None),
+            (r#"{"id":[1]}"#, None),
+            (r#"{"id":-5}"#, None),
+            (r#"{"id":""}"#, None),
+        ];
+        for (text, want) in table {
+            let id = defaults().parse(text).ok().map(|asked| asked.job.id.0);
+            assert_eq!(id.as_deref(), want, "{text}");
+        }
+    }
+
+    #[test]
     fn base_urls_are_hosts_not_secrets() {
         for bad in [
             "modelslab.com",
@@ -462,5 +528,36 @@ mod tests {
         assert!(matches!(Defaults::new(DEFAULT_ORIGIN, Some("vidoe")), Err(JobError::Family(_))));
         let url = Url::parse("https://u:p@x.test/a?sig=1#f").unwrap();
         assert_eq!(without_secrets(&url), "https://x.test/a");
+    }
+
+    /// What every job that is read must keep to, whatever it was read from.
+    fn assert_sound(job: &JobRef) {
+        let url = Url::parse(&job.fetch_url()).unwrap();
+        assert_eq!(Origin::of(&url).unwrap(), defaults().origin, "the key goes elsewhere");
+        assert!(url.path().starts_with("/api/v") && url.query().is_none(), "{url}");
+        assert_eq!(url.as_str(), job.fetch_url(), "a URL parser reads another path");
+        assert_eq!(&defaults().parse(&job.to_string()).unwrap().job, job);
+        if !job.family.id_in_body() {
+            assert_eq!(&defaults().parse_url(&job.fetch_url()).unwrap(), job);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_names_a_sound_job_or_none(text in ".{0,60}") {
+            if let Ok(asked) = defaults().parse(&text) {
+                assert_sound(&asked.job);
+            }
+        }
+
+        #[test]
+        fn what_looks_like_a_reference_names_a_sound_job_or_none(
+            before in "(https://modelslab\\.com/api/)?(v[0-9]{1,3}/|enterprise/)?[a-z0-9_/-]{0,12}(/fetch)?/?",
+            id in "[A-Za-z0-9._%-]{0,12}/?(\\?[a-z]=[0-9])?",
+        ) {
+            if let Ok(asked) = defaults().parse(&format!("{before}{id}")) {
+                assert_sound(&asked.job);
+            }
+        }
     }
 }

@@ -9,8 +9,8 @@
 
 use std::fmt;
 
-use crate::job::{DEFAULT_FAMILY, JobRef};
-use crate::manifest::Digest;
+use crate::job::{DEFAULT_FAMILY, Family, JobId, JobRef, Origin};
+use crate::manifest::{Digest, FileRecord};
 
 /// The record of a job, in its folder.
 pub const MANIFEST_NAME: &str = "manifest.json";
@@ -49,6 +49,37 @@ impl Key {
         Self { folder: folder(job), name }
     }
 
+    /// The file of one output under a name that is free for these bytes: the plain one, else the one with the digest's
+    /// first digits, else with digits that follow from them.
+    ///
+    /// | the visible record | the new one | the name is |
+    /// | --- | --- | --- |
+    /// | does not name it | | free |
+    /// | gives it to the same bytes | drops it | free: what lies there may be damaged, and is put right |
+    /// | gives it to the same bytes | keeps it, for another output | taken |
+    /// | gives it to other bytes | | taken |
+    #[must_use]
+    pub fn free(
+        job: &JobRef,
+        output: usize,
+        extension: &str,
+        digest: Digest,
+        visible: &[FileRecord],
+        kept: &[FileRecord],
+    ) -> Self {
+        let taken = |key: &Self| {
+            visible.iter().any(|file| file.path == key.name && file.sha256 != digest)
+                || kept.iter().any(|file| file.path == key.name)
+        };
+        let mut key = Self::output(job, output, extension, None);
+        let mut tail = digest;
+        while taken(&key) {
+            key = Self::output(job, output, extension, Some(&tail));
+            tail = Digest::of(tail.to_string().as_bytes());
+        }
+        key
+    }
+
     /// The file that a record names, or `None` where the name is not one that [`Key::output`] makes for this job.
     #[must_use]
     pub fn recorded(job: &JobRef, name: &str) -> Option<Self> {
@@ -59,7 +90,7 @@ impl Key {
             [index, tail, extension] => (*index, Some(*tail), *extension),
             _ => return None,
         };
-        let number = !index.is_empty() && index.len() <= 9 && index.bytes().all(|byte| byte.is_ascii_digit());
+        let number = index.len() <= 9 && index.parse().is_ok_and(|number: usize| number.to_string() == index);
         let hex = |text: &str| {
             text.len() == DIGEST_TAIL && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
@@ -97,6 +128,17 @@ pub fn folder(job: &JobRef) -> String {
     }
 }
 
+/// The job whose folder this is, at this origin: [`folder`] read backwards. `None` where no job has such a folder.
+#[must_use]
+pub fn job_in(name: &str, origin: &Origin) -> Option<JobRef> {
+    let (family, id) = match name.rsplit_once('.') {
+        Some((family, id)) => (Family::named(&family.replace('.', "/")).ok()?, id),
+        None => (Family::named(DEFAULT_FAMILY).ok()?, name),
+    };
+    let job = JobRef { origin: origin.clone(), family, id: JobId::new(&unescaped(id)?).ok()? };
+    (folder(&job) == name).then_some(job)
+}
+
 /// Whether a name at the archive's root can be a job's folder; others are left alone.
 #[must_use]
 pub fn may_be_folder(name: &str) -> bool {
@@ -118,6 +160,23 @@ fn escaped(id: &str) -> String {
         }
     }
     name
+}
+
+fn unescaped(name: &str) -> Option<String> {
+    let mut id = String::with_capacity(name.len());
+    let mut letters = name.strip_prefix("~1").unwrap_or(name).chars();
+    while let Some(letter) = letters.next() {
+        if letter != '~' {
+            id.push(letter);
+            continue;
+        }
+        match letters.next()? {
+            '0' => id.push('.'),
+            upper @ 'a'..='z' => id.push(upper.to_ascii_uppercase()),
+            _ => return None,
+        }
+    }
+    Some(id)
 }
 
 /// `com1` to `com9` and `lpt1` to `lpt9`.
@@ -164,6 +223,13 @@ mod tests {
         for (text, want) in table {
             assert_eq!(folder(&job(text)), want);
             assert!(may_be_folder(want), "{want}");
+            assert_eq!(job_in(want, &job(text).origin), Some(job(text)), "{want}");
+        }
+        let origin = job("147").origin;
+        let nobodys =
+            ["", "147.bak", "con", "~1147", "~", "a~", "~9", "realtime.", "Realtime.98", "realtime.~098"];
+        for name in nobodys {
+            assert_eq!(job_in(name, &origin), None, "{name}");
         }
         assert!(["", ".vfetch", "-x", "A", "a b", "a/b", "é"].iter().all(|name| !may_be_folder(name)));
     }
@@ -181,6 +247,49 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_free_unless_a_record_gives_it_to_other_bytes_or_keeps_it() {
+        let job = job("147");
+        let (first, second) = (Digest::of(b"first"), Digest::of(b"second"));
+        let named = |path: &str, sha256| -> FileRecord {
+            serde_json::from_value(
+                serde_json::json!({"output": 0, "path": path, "bytes": 5, "sha256": sha256,
+                "kind": "gif", "source": "https://media.test/a.gif", "rung": "output", "attempts": 1,
+                "archived_at": "2026-01-02T03:04:05Z"}),
+            )
+            .unwrap()
+        };
+        let tail = Key::output(&job, 0, "gif", Some(&second));
+        let next = Key::output(&job, 0, "gif", Some(&Digest::of(second.to_string().as_bytes())));
+        let plain = || named("147-0.gif", first);
+        let table: [(&str, Digest, Vec<FileRecord>, usize, &str); 7] = [
+            ("nothing is named", first, vec![], 0, "147-0.gif"),
+            ("another name is taken", first, vec![named("147-1.gif", second)], 1, "147-0.gif"),
+            ("the same bytes, dropped", first, vec![plain()], 0, "147-0.gif"),
+            (
+                "the same bytes, kept for another output",
+                second,
+                vec![named("147-0.gif", second)],
+                1,
+                tail.name(),
+            ),
+            ("other bytes", second, vec![plain()], 0, tail.name()),
+            ("both names kept", second, vec![plain(), named(tail.name(), second)], 2, next.name()),
+            (
+                "digits that two digests share",
+                second,
+                vec![plain(), named(tail.name(), first)],
+                0,
+                next.name(),
+            ),
+        ];
+        for (what, digest, visible, kept, want) in table {
+            let key = Key::free(&job, 0, "gif", digest, &visible, &visible[..kept]);
+            assert_eq!(key.name(), want, "{what}");
+            assert_eq!(Key::recorded(&job, want), Some(key), "{what}");
+        }
+    }
+
+    #[test]
     fn a_record_cannot_name_what_is_not_a_file_of_its_job() {
         let job = job("147");
         let hostile = [
@@ -193,6 +302,8 @@ mod tests {
             "147-0",
             "147-x.gif",
             "147-0.GIF",
+            "147-00.gif",
+            "147-01.gif",
             "147-0.12345678.gif.x",
             "147-0.1234567.gif",
             "147-0.1234567G.gif",
@@ -211,6 +322,7 @@ mod tests {
             let (one, two) = (folder(&job(&a)), folder(&job(&b)));
             prop_assert_eq!(a == b, one.to_lowercase() == two.to_lowercase());
             prop_assert!(may_be_folder(&one) && one.len() <= 200);
+            prop_assert_eq!(job_in(&one, &job(&a).origin), Some(job(&a)));
         }
 
         #[test]

@@ -1,4 +1,5 @@
 //! vfetch.
+pub mod census;
 pub mod engine;
 pub mod event;
 pub mod job;
@@ -9,7 +10,10 @@ pub mod manifest;
 pub mod media;
 pub mod net;
 pub mod plan;
+pub mod query;
 pub mod reply;
 pub mod retry;
 pub mod store;
 pub mod text;
+pub mod verdict;
+pub mod view;

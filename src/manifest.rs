@@ -313,6 +313,13 @@ impl JobRecord {
     }
 }
 
+/// A time stamp of a record in seconds since 1970.
+#[must_use]
+pub fn seconds_of(timestamp: &str) -> Option<u64> {
+    let moment = humantime::parse_rfc3339(timestamp).ok()?;
+    moment.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
 /// Why a record cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
@@ -439,6 +446,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
     use crate::job::{DEFAULT_ORIGIN, Defaults};
+    use proptest::prelude::*;
 
     fn empty() -> Manifest {
         let job = Defaults::new(DEFAULT_ORIGIN, None).unwrap().parse("147").unwrap().job;
@@ -550,11 +558,54 @@ mod tests {
     }
 
     #[test]
+    fn time_stamps_are_seconds_since_1970() {
+        assert_eq!(seconds_of("1970-01-02T00:00:01Z"), Some(86_401));
+        assert_eq!(seconds_of("2026-01-02T03:04:05.678Z"), seconds_of("2026-01-02T03:04:05Z"));
+        assert!(
+            ["", "yesterday", "2026-01-02", "1969-12-31T23:59:59Z"]
+                .iter()
+                .all(|bad| seconds_of(bad).is_none())
+        );
+    }
+
+    #[test]
     fn digests_are_64_lower_case_digits() {
         let digest = Digest::of(b"");
         assert_eq!(digest.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
         assert_eq!(Digest::parse(&digest.to_string().to_uppercase()), None);
         assert_eq!(Digest::parse("e3b0"), None);
+    }
+
+    /// A record that is read is written again as it was understood.
+    fn assert_stable(bytes: &[u8]) {
+        if let Ok(manifest) = Manifest::read(bytes) {
+            assert_eq!(Manifest::read(&manifest.to_bytes()).as_ref(), Ok(&manifest));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            assert_stable(&bytes);
+        }
+
+        #[test]
+        fn a_record_with_a_flipped_byte_is_refused_or_read_as_what_it_says(
+            files in 0..3_usize,
+            lost in 0..3_usize,
+            place in 0..1_000_usize,
+            byte in any::<u8>(),
+        ) {
+            let mut manifest = empty();
+            manifest.outputs = (files + lost > 0).then_some(files + lost);
+            manifest.files = (0..files).map(file).collect();
+            manifest.missing = (files..files + lost).map(|output| missing(output, true)).collect();
+            let mut bytes = manifest.to_bytes();
+            assert_eq!(Manifest::read(&bytes).unwrap().files, manifest.files);
+            let place = place % bytes.len();
+            bytes[place] = byte;
+            assert_stable(&bytes);
+        }
     }
 }

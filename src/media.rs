@@ -240,6 +240,36 @@ fn looks_like_json(text: &str) -> bool {
     }
 }
 
+/// The document that a `Content-Type` announces. All other types are hints that nobody follows: hosts send images as
+/// `text/plain`.
+#[must_use]
+pub fn announced(content_type: &str) -> Option<NotMedia> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "text/html" | "application/xhtml+xml" => Some(NotMedia::Html),
+        "application/json" | "text/json" | "application/problem+json" => Some(NotMedia::Json),
+        "application/xml" | "text/xml" | "application/problem+xml" => Some(NotMedia::Xml),
+        _ => None,
+    }
+}
+
+/// The document that came in place of media.
+///
+/// | the first bytes show | the type announces | came |
+/// | --- | --- | --- |
+/// | a document | anything | that document |
+/// | a known kind of media | anything | media |
+/// | nothing known | a document | what it announces |
+/// | nothing known | anything else | media of a kind that is not known |
+#[must_use]
+pub fn in_place_of_media(sniff: Sniff, announced: Option<NotMedia>) -> Option<NotMedia> {
+    match sniff {
+        Sniff::NotMedia(document) => Some(document),
+        Sniff::Kind(_) => None,
+        Sniff::Unknown => announced,
+    }
+}
+
 /// The extension of a file of no known kind: its URL's, where that is one of the known ones, else `bin`.
 #[must_use]
 pub fn extension_for_unknown(url_path: &str) -> &'static str {
@@ -317,6 +347,35 @@ mod tests {
         ];
         for (head, want) in table {
             assert_eq!(sniff(head), want, "{:?}", String::from_utf8_lossy(head));
+        }
+    }
+
+    #[test]
+    fn a_type_that_announces_a_document_is_believed_where_the_bytes_show_nothing() {
+        let (html, json) = (Some(NotMedia::Html), Some(NotMedia::Json));
+        let gif = Sniff::Kind(MediaKind::Gif);
+        let table = [
+            (Sniff::NotMedia(NotMedia::Json), None, json),
+            (Sniff::NotMedia(NotMedia::Json), html, json),
+            (gif, None, None),
+            (gif, html, None),
+            (Sniff::Unknown, html, html),
+            (Sniff::Unknown, None, None),
+        ];
+        for (sniff, announced, want) in table {
+            assert_eq!(in_place_of_media(sniff, announced), want, "{sniff:?} {announced:?}");
+        }
+        for (text, want) in [
+            ("text/html", html),
+            (" Text/HTML ; charset=utf-8", html),
+            ("application/json", json),
+            ("application/xml;a=b", Some(NotMedia::Xml)),
+            ("text/plain", None),
+            ("model/gltf+json", None),
+            ("video/mp4", None),
+            ("", None),
+        ] {
+            assert_eq!(announced(text), want, "{text:?}");
         }
     }
 

@@ -122,7 +122,8 @@ pub enum Cause {
     DeadlineOver,
 }
 
-/// What follows from a failure.
+/// What follows from a failure. What fails on this machine, a full disk or a lock, is no attempt's failure and has no
+/// class: the engine's own error says how much that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// The account is refused: other jobs will fare no better.

@@ -135,7 +135,12 @@ impl Redactor {
         if secret.0.len() < LOOKED_FOR_FROM {
             return Self::default();
         }
+        // A request's body in base64 holds the secret as JSON spells it.
+        let in_json = serde_json::Value::from(secret.0.as_str()).to_string();
+        let in_json = in_json.trim_matches('"');
         let texts = std::iter::once(secret.0.clone()).chain(base64_forms(secret.0.as_bytes()));
+        let texts = texts
+            .chain((in_json != secret.0).then(|| base64_forms(in_json.as_bytes())).into_iter().flatten());
         let patterns: Vec<Vec<char>> = texts.map(|text| text.chars().collect()).collect();
         let mut begins = [false; 256];
         for first in patterns.iter().filter_map(|pattern| pattern.first()) {

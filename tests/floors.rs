@@ -21,18 +21,22 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("lifetime", &["job", "manifest"]),
     ("listing", &["job", "reply", "retry"]),
     ("mention", &["job", "lifetime"]),
-    ("census", &["job", "lifetime", "manifest"]),
+    ("closure", &["job", "layout", "lifetime", "manifest"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
+    ("verdict", &["job", "layout", "manifest"]),
+    ("query", &["manifest"]),
+    ("census", &["event", "job", "manifest", "retry"]),
     ("net", &["job", "lifetime", "listing", "media", "plan", "reply", "retry", "text"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",
         &[
-            "census", "event", "job", "layout", "lifetime", "listing", "manifest", "media", "mention", "net",
-            "plan", "reply", "retry", "store", "text",
+            "census", "closure", "event", "job", "layout", "lifetime", "listing", "manifest", "media",
+            "mention", "net", "plan", "query", "reply", "retry", "store", "text", "verdict",
         ],
     ),
+    ("view", &["census", "engine", "job", "layout", "manifest", "query", "store", "text", "verdict"]),
     ("serve", &["event", "job", "manifest", "media", "reply", "retry"]),
 ];
 

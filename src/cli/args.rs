@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, ValueEnum};
+use clap::ArgAction;
 use vfetch::engine::Options;
 use vfetch::job::{DEFAULT_ORIGIN, Defaults};
 use vfetch::net::{Api, ClientOptions, Http};
 
 use super::error::CliError;
 use super::key::KeyArgs;
+use super::report::Progress;
 use super::values;
 
 /// Files that are transferred at once need a socket, a part and a share of what commits need.
@@ -163,25 +164,12 @@ pub(crate) struct OutputArgs {
     #[arg(long, env = "VFETCH_JSON")]
     pub(crate) json: bool,
     /// How progress is shown on stderr.
-    #[arg(long, value_name = "HOW", env = "VFETCH_PROGRESS", value_enum, default_value_t = ProgressArg::Auto)]
-    pub(crate) progress: ProgressArg,
+    #[arg(long, value_name = "HOW", env = "VFETCH_PROGRESS", value_enum, default_value_t = Progress::Auto)]
+    pub(crate) progress: Progress,
     /// Nothing but results and final failures.
     #[arg(short, long, env = "VFETCH_QUIET", conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// More: sources that were left (-v), what the engine does (-vv), what the network does (-vvv).
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-}
-
-/// How progress is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ProgressArg {
-    /// Bars on a terminal, plain lines elsewhere.
-    Auto,
-    /// Bars.
-    Bar,
-    /// A line every 10 s.
-    Plain,
-    /// Not at all.
-    None,
 }

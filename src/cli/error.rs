@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use vfetch::engine::Error;
 use vfetch::net::NetError;
 use vfetch::store::StoreError;
+use vfetch::text::Redactor;
 
 /// The arguments make no sense.
 pub(crate) const USAGE: u8 = 2;
@@ -39,10 +40,10 @@ impl CliError {
         self
     }
 
-    /// Writes the error to stderr; its exit code.
+    /// Writes the error to stderr, without the key; its exit code.
     #[expect(clippy::print_stderr, reason = "the last words of a command that failed")]
-    pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("{self}");
+    pub(crate) fn report(&self, redactor: &Redactor) -> ExitCode {
+        eprintln!("{}", redactor.text(&self.to_string()));
         ExitCode::from(self.code)
     }
 }
@@ -59,6 +60,8 @@ impl From<StoreError> for CliError {
         let code = match error {
             StoreError::Busy { .. } => BUSY,
             StoreError::Io { .. }
+            | StoreError::Full { .. }
+            | StoreError::Unfit { .. }
             | StoreError::Conflict { .. }
             | StoreError::Foreign { .. }
             | StoreError::Newer { .. } => LOCAL,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use vfetch::engine::archive;
 use vfetch::engine::{Options, Session};
+use vfetch::job::{DEFAULT_FAMILY, DEFAULT_ORIGIN, Defaults};
 use vfetch::store::Store;
+use vfetch::text::Redactor;
 
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
@@ -67,11 +69,13 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
     let refs = args.refs.open(&defaults)?;
     let (api, http) = args.account.clients(&defaults, &args.transfer)?;
     let store = Store::create(&args.output, !args.transfer.no_sync)?;
-    let console = report::start(args.settings())?;
+    let console = report::start(args.settings(api.redactor().clone()))?;
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
     let stop = archive::archive(&session, refs).await;
-    let summary = console.finish(stop.as_ref(), caught.number());
+    let retry_command = args.retry_command(&defaults);
+    let how = report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: &retry_command };
+    let summary = console.finish(&how);
     Ok(caught.exit_code().unwrap_or_else(|| summary.exit_code()))
 }
 
@@ -80,12 +84,28 @@ impl GetArgs {
         Options { check: self.check, force: self.force, skip_gone: self.skip_gone, ..self.transfer.options() }
     }
 
-    fn settings(&self) -> report::Settings {
+    fn settings(&self, redactor: Redactor) -> report::Settings {
         report::Settings {
+            progress: self.show.progress,
             json: self.show.json,
             quiet: self.show.quiet,
             verbose: self.show.verbose,
             destination: self.output.display().to_string(),
+            redactor,
+            failed: self.failed.clone(),
         }
+    }
+
+    /// The command that tries jobs again, without their references. Those that the console names stand for themselves
+    /// only where bare ids belong to the default family.
+    fn retry_command(&self, defaults: &Defaults) -> String {
+        let mut words = vec![format!("vfetch get -o {}", report::quoted(&self.output.display().to_string()))];
+        if defaults.origin.as_str() != DEFAULT_ORIGIN {
+            words.push(format!("--base-url {}", defaults.origin));
+        }
+        if defaults.family.name() != DEFAULT_FAMILY {
+            words.push(format!("--family {DEFAULT_FAMILY}"));
+        }
+        words.join(" ")
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use vfetch::net::ApiKey;
+use vfetch::text::Redactor;
 
 use super::error::CliError;
 
@@ -44,6 +45,13 @@ impl KeyArgs {
         }
         Ok(key)
     }
+}
+
+/// Takes the key in the environment out of what is said before a command has read its key: whoever has it there may
+/// have put it among the arguments too.
+pub(crate) fn redactor() -> Redactor {
+    let key = from_environment().ok().and_then(|text| ApiKey::new(text).ok());
+    key.map_or_else(Redactor::default, |key| Redactor::new(&key))
 }
 
 #[expect(

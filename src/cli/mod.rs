@@ -12,6 +12,8 @@ mod report;
 mod signals;
 mod values;
 
+use std::borrow::Cow;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -63,21 +65,32 @@ fn parse() -> Result<Command, clap::Error> {
 pub(crate) fn run() -> ExitCode {
     let command = match parse() {
         Ok(command) => command,
-        Err(error) => {
-            // Where the text cannot be written there is nobody to read about it.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { error::USAGE } else { 0 });
-        }
+        Err(error) => return explain(&error),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return CliError::local(format!("starting threads: {error}")).report(),
+        Err(error) => return CliError::local(format!("starting threads: {error}")).report(&key::redactor()),
     };
     let code = match runtime.block_on(command.run()) {
         Ok(code) => ExitCode::from(code),
-        Err(error) => error.report(),
+        Err(error) => error.report(&key::redactor()),
     };
     // Reads of a terminal and syncs of a slow disk are not waited for: what counts is committed by now.
     runtime.shutdown_background();
     code
+}
+
+/// Says what is wrong with the arguments, or what they asked to be told.
+fn explain(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Where the text cannot be written there is nobody to read about it.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    match key::redactor().text(&text) {
+        Cow::Borrowed(_) => drop(error.print()),
+        Cow::Owned(clean) => drop(io::stderr().write_all(clean.as_bytes())),
+    }
+    ExitCode::from(error::USAGE)
 }

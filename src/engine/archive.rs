@@ -4,21 +4,25 @@
 //! threads, and those that are done already end there: a rerun over a finished list costs one small read a job and no
 //! task. Only the others become tasks, and never more than [`UNDER_WAY`] at once.
 //!
+//! A job that is named again while it is under way is passed over: it would be asked twice, and two tasks would write
+//! the same files. One that is named again later is looked at again, and found done.
+//!
 //! A job on which the service is still working waits, perhaps for as long as `--wait` allows, and holds nothing but its
 //! memory meanwhile. Such jobs do not count as under way, so that those behind them in the list are asked and brought
 //! home in the time; else a few thousand pending jobs at its beginning would let the rest of the list die. Their own
 //! bound is [`WAITING`]: where so many wait at once, the list is read on when one of them has ended.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::fetch::{self, Ended, Glance, Open};
 use super::{Error, Scope, Session};
 use crate::event::Event;
-use crate::job::Asked;
+use crate::job::{Asked, JobRef};
 use crate::retry::{Cause, Class, Failure};
 
 /// Jobs that are under way at once: asked, ready or being transferred. As many as may be ready, so that what is known to
@@ -85,6 +89,7 @@ where
     I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
 {
     session.list_began.store(super::unix_seconds(), Ordering::Relaxed);
+    let under_way = UnderWay::default();
     let mut run = Run { session, jobs: JoinSet::new(), refusals: 0, stopped: None };
     let mut came = 0_u64;
     let mut batches = JoinSet::new();
@@ -100,18 +105,50 @@ where
                 more = false;
                 refs.close();
             }
-            Some(ended) = run.jobs.join_next() => run.note(ended.ok()),
-            Some(looked) = batches.join_next() => run.begin(looked.unwrap_or_default()),
+            Some(ended) = run.jobs.join_next() => run.note(of_task(ended)),
+            Some(looked) = batches.join_next() => run.begin(of_task(looked)),
             count = refs.recv_many(&mut batch, BATCH), if more && room => {
                 more = count > 0;
-                let (session, first) = (Arc::clone(session), came);
+                let (session, under_way, first) = (Arc::clone(session), under_way.clone(), came);
                 came += count as u64;
-                batches.spawn_blocking(move || look_at(&session, batch, |place| order.of(first + place)));
+                batches.spawn_blocking(move || {
+                    look_at(&session, &under_way, batch, |place| order.of(first + place))
+                });
             }
             () = session.waiting.more.notified(), if more && !room => {}
         }
     }
     run.stopped
+}
+
+/// A job that is not done yet, and the right to work on it.
+type WithTurn = (Open, Turn);
+
+/// The jobs that are being looked at or worked on.
+#[derive(Clone, Default)]
+struct UnderWay(Arc<Mutex<HashSet<JobRef>>>);
+
+impl UnderWay {
+    fn jobs(&self) -> MutexGuard<'_, HashSet<JobRef>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The job's turn, or `None` while somebody has it.
+    fn begin(&self, job: &JobRef) -> Option<Turn> {
+        self.jobs().insert(job.clone()).then(|| Turn { under_way: self.clone(), job: job.clone() })
+    }
+}
+
+/// The right to work on a job; dropping it ends it.
+struct Turn {
+    under_way: UnderWay,
+    job: JobRef,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.under_way.jobs().remove(&self.job);
+    }
 }
 
 struct Run<'a> {
@@ -128,12 +165,12 @@ impl Run<'_> {
         all.saturating_sub(self.session.waiting.jobs()) < UNDER_WAY && all < UNDER_WAY + WAITING
     }
 
-    fn begin(&mut self, looked: (Vec<Open>, Option<Error>)) {
+    fn begin(&mut self, looked: (Vec<WithTurn>, Option<Error>)) {
         let (open, failed) = looked;
         if let Some(error) = failed {
             self.stop(Stop::Local(error));
         }
-        for open in open {
+        for (open, turn) in open {
             if self.session.stop.is_cancelled() {
                 return;
             }
@@ -142,16 +179,14 @@ impl Run<'_> {
                 let job = open.asked.job.clone();
                 let ended = fetch::fetch(&session, open).await;
                 ended.report(&session, &job);
+                drop(turn);
                 ended
             });
         }
     }
 
-    fn note(&mut self, ended: Option<Ended>) {
-        if !ended.as_ref().is_some_and(Ended::is_settled) {
-            self.session.unsettled.fetch_add(1, Ordering::Relaxed);
-        }
-        let Some(ended) = ended else { return };
+    fn note(&mut self, ended: Ended) {
+        note_unsettled(self.session, &ended);
         match ended {
             Ended::Failed(failure) if failure.class() == Class::Auth => self.note_refusal(failure),
             Ended::Local(error) if error.scope == Scope::Run => self.stop(Stop::Local(error)),
@@ -178,11 +213,23 @@ impl Run<'_> {
     }
 }
 
+/// What a task brought. No task is aborted while it is waited for, and a panic must not pass for a job that is done.
+fn of_task<T>(ended: Result<T, JoinError>) -> T {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+fn note_unsettled(session: &Session, ended: &Ended) {
+    if !ended.is_settled() {
+        session.unsettled.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 fn look_at(
     session: &Session,
+    under_way: &UnderWay,
     batch: Vec<Result<Asked, BadRef>>,
     order: impl Fn(u64) -> u64,
-) -> (Vec<Open>, Option<Error>) {
+) -> (Vec<WithTurn>, Option<Error>) {
     let mut open = Vec::new();
     for (place, reference) in (0_u64..).zip(batch) {
         if session.stop.is_cancelled() {
@@ -195,14 +242,16 @@ fn look_at(
                 continue;
             }
         };
+        // Taken before the look, so that what is found is what the one before has left.
+        let Some(turn) = under_way.begin(&asked.job) else { continue };
         match fetch::glance(session, &asked.job) {
-            Glance::Open(found, present) => open.push(Open { asked, order: order(place), found, present }),
+            Glance::Open(found, present) => {
+                open.push((Open { asked, order: order(place), found, present }, turn))
+            }
             Glance::Over(ended) => {
                 session.report(&Event::JobStarted { job: &asked.job });
                 ended.report(session, &asked.job);
-                if !ended.is_settled() {
-                    session.unsettled.fetch_add(1, Ordering::Relaxed);
-                }
+                note_unsettled(session, &ended);
                 if let Ended::Local(error) = ended
                     && error.scope == Scope::Run
                 {

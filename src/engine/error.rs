@@ -24,20 +24,27 @@ pub struct Error {
 impl From<StoreError> for Error {
     fn from(source: StoreError) -> Self {
         let scope = match &source {
-            StoreError::Io { source, .. } => io_scope(source),
+            StoreError::Io { source, .. } | StoreError::Full { source, .. } => io_scope(source),
             StoreError::Busy { .. } | StoreError::NoArchive { .. } => Scope::Run,
-            StoreError::Conflict { .. } | StoreError::Foreign { .. } | StoreError::Newer { .. } => Scope::Job,
+            StoreError::Conflict { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Unfit { .. } => Scope::Job,
         };
         Self { scope, source }
     }
 }
 
-/// A planted link or a file in place of a folder spoils one job; a full or failing disk spoils them all.
+/// A planted link, a file in place of a folder or a file larger than the limit spoils one job; a full or failing disk
+/// spoils them all.
 fn io_scope(error: &std::io::Error) -> Scope {
     use std::io::ErrorKind;
     let planted = rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP);
     match error.kind() {
-        ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists => Scope::Job,
+        ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::AlreadyExists
+        | ErrorKind::FileTooLarge => Scope::Job,
         _ if planted => Scope::Job,
         _ => Scope::Run,
     }

@@ -15,7 +15,9 @@
 //! 2. Files are synced before they are renamed, and their folder before the record that names them.
 //! 3. The record is swapped only over the version that was read; who comes second reads again.
 //! 4. The state follows from what the record lists.
-//! 5. Only a record that adds or drops files is synced; notes of pending and failed jobs never replace one with files.
+//! 5. Every record that names a file is synced, and every one that replaces such a record; notes of pending and failed
+//!    jobs are not, and never replace one with files. What the archive has is given up only for something proven:
+//!    where a file cannot be fetched again, or another answer does not list it, its record and its bytes stay.
 //! 6. A record is kept for an output only where origin, family, id and the source's path are the same.
 //! 7. A job is passed over only after a look at each file that it names.
 //! 8. A killed run leaves at most whole files without a record, and parts in the staging area.
@@ -255,8 +257,7 @@ impl<'a> OneJob<'a> {
             }
             self.began.get_or_insert_with(|| self.session.moment());
             // In a box of its own, so that the thousands that wait between two questions do not hold the room for one.
-            let answer = Box::pin(self.session.api.fetch(&self.asked.job, super::unix_seconds())).await;
-            match answer {
+            match Box::pin(ask(self.session, &self.asked.job, self.deadline())).await {
                 Ok(Reply::Done(done)) => return Ok(done),
                 Ok(Reply::Pending(pending)) => {
                     match self.rescue(pending.why == PendingWhy::NoOutputYet, "it has no link yet") {
@@ -345,7 +346,7 @@ impl<'a> OneJob<'a> {
         self.pause(&why, None, wait, self.deadline(), Ended::Failed(failure)).await
     }
 
-    /// Waits, holding nothing; ends as `over` where the time would be over first.
+    /// Waits, holding nothing; ends as `over` where the wait is over, and at once where the job's time would be.
     async fn pause(
         &mut self,
         why: &str,
@@ -356,11 +357,11 @@ impl<'a> OneJob<'a> {
     ) -> Result<(), Ended> {
         self.place = None;
         let now = self.session.moment();
-        let left = until.min(self.deadline()).saturating_sub(now);
-        if left.is_zero() {
+        let left = until.saturating_sub(now);
+        let wait = wait.min(left);
+        if left.is_zero() || now + wait >= self.deadline() {
             return Err(over);
         }
-        let wait = wait.min(left);
         self.session.report(&Event::JobWaiting { job: &self.asked.job, why, eta, wait });
         let _waits = self.session.waiting.begin();
         tokio::time::sleep(wait).await;
@@ -403,7 +404,8 @@ impl<'a> OneJob<'a> {
     /// Fetches what is not here yet, and commits.
     async fn bring_home(&mut self, done: Done) -> Result<Ended, Ended> {
         let beside = if self.rescued { Vec::new() } else { beside(&done, &self.asked.listed) };
-        let (kept, to_fetch) = self.split(&done, &beside);
+        let split = self.split(&done, &beside);
+        let to_fetch = &split.to_fetch;
         let session = self.session;
         let job = &self.asked.job;
         session.report(&Event::JobReady { job, outputs: done.outputs.len(), to_fetch: to_fetch.len() });
@@ -419,61 +421,78 @@ impl<'a> OneJob<'a> {
             refreshed: OnceCell::new(),
             place: Mutex::new(self.place.take()),
         };
-        let haul = bring_all(&context, &done, &to_fetch).await;
+        let haul = bring_all(&context, &done, to_fetch).await;
         drop(context);
-        self.commit_haul(done, kept, haul).await
+        self.commit_haul(done, split, haul).await
     }
 
-    /// Which outputs are here, as the records that serve them, and which are to be fetched, by their place.
-    fn split(&self, done: &Done, beside: &[Option<Url>]) -> (Vec<FileRecord>, Vec<usize>) {
-        let records: Vec<FileRecord> = match &self.found {
-            Found::Record(manifest, _) if !self.session.options.force => {
-                let files = manifest.files.iter().zip(&self.present);
-                files.filter(|(_, present)| **present).map(|(file, _)| file.clone()).collect()
-            }
-            _ => Vec::new(),
-        };
+    fn split(&self, done: &Done, beside: &[Option<Url>]) -> Split {
+        let here: Vec<FileRecord> = self.here().cloned().collect();
         let listed = |place: usize| beside.get(place).and_then(Option::as_ref);
         let outputs = done.outputs.iter().enumerate();
         let identities: Vec<plan::Identity> =
             outputs.map(|(place, output)| output::identity(output, listed(place))).collect();
-        let (mut kept, mut to_fetch) = (Vec::new(), Vec::new());
-        for (place, file) in plan::keep(&identities, &records).into_iter().enumerate() {
+        let mut split = Split::default();
+        for (place, file) in plan::keep(&identities, &here).into_iter().enumerate() {
             match file {
                 FilePlan::Keep(record) => {
-                    kept.push(FileRecord { output: done.outputs[place].index, ..*record });
+                    let record = FileRecord { output: done.outputs[place].index, ..*record };
+                    if self.session.options.force {
+                        split.spare.push(record);
+                        split.to_fetch.push(place);
+                    } else {
+                        split.kept.push(record);
+                    }
                 }
-                FilePlan::Fetch => to_fetch.push(place),
+                FilePlan::Fetch => split.to_fetch.push(place),
             }
         }
-        (kept, to_fetch)
+        split
     }
 
-    async fn commit_haul(&mut self, done: Done, kept: Vec<FileRecord>, haul: Haul) -> Result<Ended, Ended> {
-        let nothing_new = haul.came.is_empty();
-        let passing = haul.missing.iter().any(|missing| !crate::event::is_for_good(missing));
-        let cut_short = haul.cancelled || haul.here.is_some();
+    /// The record's files that are there.
+    fn here(&self) -> impl Iterator<Item = &FileRecord> {
+        let files = match &self.found {
+            Found::Record(manifest, _) => manifest.files.as_slice(),
+            Found::Nothing | Found::Damaged { .. } => &[],
+        };
+        files.iter().zip(&self.present).filter(|(_, present)| **present).map(|(file, _)| file)
+    }
+
+    async fn commit_haul(&mut self, done: Done, split: Split, haul: Haul) -> Result<Ended, Ended> {
+        let Split { mut kept, mut spare, .. } = split;
+        spare.retain(|old| !haul.came.iter().any(|new| new.output == old.output));
+        let refetch_failed =
+            |missing: &MissingRecord| spare.iter().any(|spare| spare.output == missing.output);
+        let lacking = haul.missing.clone();
+        let missing: Vec<MissingRecord> =
+            haul.missing.into_iter().filter(|missing| !refetch_failed(missing)).collect();
+        kept.extend(spare.iter().cloned());
+        let (nothing_new, cut_short) = (haul.came.is_empty(), haul.cancelled || haul.here.is_some());
+        let passing = lacking.iter().any(|missing| !crate::event::is_for_good(missing));
         let outputs = done.outputs.len();
-        let draft = record::done(&self.asked.job, &self.found, done, outputs, kept, haul.came, haul.missing);
-        // Nothing came, and a later run may well bring it: the record stays as it is, and says nothing final.
-        if nothing_new && draft.manifest.files.is_empty() && (passing || cut_short) {
-            return Err(haul.here.map_or_else(
-                || {
-                    if haul.cancelled {
-                        Ended::Cancelled
-                    } else {
-                        Ended::Incomplete(Box::new(draft.manifest))
-                    }
-                },
-                Ended::Local,
-            ));
+        let draft = record::done(&self.asked.job, &self.found, done, outputs, kept, haul.came, missing);
+        let loses = self.here().any(|old| !draft.manifest.files.iter().any(|new| new.path == old.path));
+        let says_little = draft.manifest.files.is_empty() && passing;
+        // Where nothing came the record stays as it is, unless the new one says more and gives nothing up.
+        let stays = nothing_new && (cut_short || loses || says_little || !spare.is_empty());
+        let mut shown = draft.manifest.clone();
+        if !stays {
+            shown = self.commit(draft.files, draft.manifest).await?;
         }
-        let manifest = self.commit(draft.files, draft.manifest).await?;
+        // What a run was asked to fetch again and could not is not done, though the archive has it.
+        shown.files.retain(|file| !spare.iter().any(|spare| spare.output == file.output));
+        shown.missing = lacking;
         Ok(match haul.here {
             Some(error) => Ended::Local(error),
             None if haul.cancelled => Ended::Cancelled,
-            None if manifest.state == State::Complete => Ended::Archived(Box::new(manifest)),
-            None => Ended::Incomplete(Box::new(manifest)),
+            None if shown.derived_state() != State::Complete => Ended::Incomplete(Box::new(shown)),
+            // This answer lists less than the archive has, and nothing of what the archive lacks.
+            None if stays => match &self.found {
+                Found::Record(manifest, _) => Ended::Incomplete(manifest.clone()),
+                Found::Nothing | Found::Damaged { .. } => Ended::Incomplete(Box::new(shown)),
+            },
+            None => Ended::Archived(Box::new(shown)),
         })
     }
 
@@ -505,6 +524,25 @@ fn beside(done: &Done, listed: &[Option<Url>]) -> Vec<Option<Url>> {
         .collect();
     let links: Vec<Vec<&Url>> = links.iter().map(|links| links.iter().collect()).collect();
     listing::pair(&links, listed)
+}
+
+/// Asks for a job once, before its time is over: neither a host that is to be left alone for longer nor an answer that
+/// drips may hold it beyond that.
+pub(super) async fn ask(session: &Session, job: &JobRef, deadline: Moment) -> Result<Reply, Failure> {
+    let answer = session.api.fetch(job, super::unix_seconds());
+    let answer = tokio::time::timeout_at(session.instant(deadline), answer).await;
+    answer.unwrap_or_else(|_| Err(Failure::new(Cause::DeadlineOver, "the API did not answer in time")))
+}
+
+/// What is here of a job's outputs, and what is to be fetched.
+#[derive(Default)]
+struct Split {
+    /// Records that serve an output and stay.
+    kept: Vec<FileRecord>,
+    /// Records that serve an output which is fetched all the same; they stay where nothing comes.
+    spare: Vec<FileRecord>,
+    /// The places of the outputs that are to be fetched.
+    to_fetch: Vec<usize>,
 }
 
 /// What the outputs of a job brought.

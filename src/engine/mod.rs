@@ -1,7 +1,7 @@
 //! The engine: polls, plans, downloads, commits, and reports what happens.
 //!
-//! [`archive::archive`] takes many jobs, [`fetch`] one job, [`output`] one of its outputs over all its sources, and
-//! [`download`] one attempt at one source. A [`Session`] holds what they share.
+//! [`archive::archive`] takes many jobs, [`fetch`] one job, [`output`] one of its outputs over all its sources,
+//! [`download`] one attempt at one source, and [`assembly`] puts the bytes together. A [`Session`] holds what they share.
 //!
 //! Four limits keep a run within bounds:
 //! - *slots*: files transferred at once (`--jobs`);
@@ -13,6 +13,7 @@
 //! A job that waits for the service holds no slot, no lane and no place among the ready.
 
 pub mod archive;
+pub mod assembly;
 mod download;
 mod error;
 mod fetch;
@@ -20,6 +21,8 @@ mod gate;
 mod output;
 mod rate;
 mod record;
+pub mod survey;
+pub mod verify;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -221,8 +221,7 @@ impl Ladder<'_> {
         self.asked_again = true;
         let context = self.context;
         let ask = || async {
-            let reply = context.session.api.fetch(context.job, super::unix_seconds()).await?;
-            match reply {
+            match super::fetch::ask(context.session, context.job, context.deadline()).await? {
                 reply::Reply::Done(done) => Ok(done.outputs),
                 reply::Reply::Pending(_) => Err(Failure::new(Cause::JobNotFound, "it is no longer done")),
             }

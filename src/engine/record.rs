@@ -33,6 +33,10 @@ pub(super) fn base(job: &JobRef, found: &Found) -> Manifest {
 pub(super) fn pending(job: &JobRef, found: &Found) -> Manifest {
     let mut manifest = base(job, found);
     manifest.pending_seen_at = Some(timestamp());
+    // What an earlier run took for the end was none.
+    (manifest.outputs, manifest.done_seen_at, manifest.error) = (None, None, None);
+    manifest.missing = Vec::new();
+    manifest.state = manifest.derived_state();
     manifest
 }
 
@@ -69,8 +73,13 @@ pub(super) fn done(
     manifest.files = kept;
     let mut files = Vec::new();
     for delivery in came {
-        let key = free_key(job, &delivery, &visible);
-        manifest.files.push(record(&delivery, &key, &done_at));
+        let key = free_key(job, &delivery, &visible, &manifest.files);
+        let mut file = record(&delivery, &key, &done_at);
+        let same = |old: &&FileRecord| old.output == file.output && old.sha256 == file.sha256;
+        if let Some(old) = visible.iter().find(same) {
+            file.unknown.clone_from(&old.unknown);
+        }
+        manifest.files.push(file);
         files.push((delivery.fetched.proven, key));
     }
     manifest.files.sort_by_key(|file| file.output);
@@ -79,15 +88,10 @@ pub(super) fn done(
     Draft { manifest, files }
 }
 
-/// A name that the visible record does not give to other bytes: the plain one, or the one with the digest's first
-/// digits.
-fn free_key(job: &JobRef, delivery: &Delivery, visible: &[FileRecord]) -> Key {
+fn free_key(job: &JobRef, delivery: &Delivery, visible: &[FileRecord], kept: &[FileRecord]) -> Key {
     let known = delivery.fetched.kind.extension();
     let extension = known.unwrap_or_else(|| media::extension_for_unknown(&delivery.url_path));
-    let plain = Key::output(job, delivery.output, extension, None);
-    let digest = delivery.fetched.proven.digest;
-    let taken = visible.iter().any(|file| file.path == plain.name() && file.sha256 != digest);
-    if taken { Key::output(job, delivery.output, extension, Some(&digest)) } else { plain }
+    Key::free(job, delivery.output, extension, delivery.fetched.proven.digest, visible, kept)
 }
 
 fn record(delivery: &Delivery, key: &Key, now: &str) -> FileRecord {

@@ -56,6 +56,12 @@ impl Api {
         })
     }
 
+    /// Takes this client's key out of texts.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     /// Asks for a job once. `now_unix_s` is the wall clock, for headers that hold a moment.
     pub async fn fetch(&self, job: &JobRef, now_unix_s: u64) -> Result<Reply, Failure> {
         let body = if job.family.id_in_body() {
@@ -97,6 +103,12 @@ impl Api {
             }
         }
         Err(Failure::new(Cause::Rejected, "the API has no listing"))
+    }
+
+    /// Whether a text holds the key, in whatever form.
+    #[must_use]
+    pub fn key_is_in(&self, text: &str) -> bool {
+        matches!(self.redactor.text(text), std::borrow::Cow::Owned(_))
     }
 
     async fn exchange(&self, url: &str, body: String) -> Result<Answer, Failure> {
@@ -204,13 +216,13 @@ mod tests {
         let escaped = units.collect::<Vec<_>>().concat();
         let base64 = data_encoding::BASE64.encode(KEY.as_bytes()).replace('/', "\\/");
         let answer = format!(
-            r#"{{"status":"success","output":["http://127.0.0.1/a.gif"],"meta":{{"key":{plain},"again":"{escaped}","coded":"{base64}"}}}}"#
+            r#"{{"status":"success","output":["http://127.0.0.1/a.gif"],"meta":{{"model":{plain},"again":"{escaped}","coded":"{base64}"}}}}"#
         );
         let (reply, sent) = ask(answer).await;
         assert_eq!(sent, json!({ "key": KEY }).to_string());
         let Ok(Reply::Done(done)) = reply else { panic!("not done") };
         let meta = serde_json::to_value(done.meta).unwrap();
-        assert_eq!(meta, json!({ "key": "[key]", "again": "[key]", "coded": "[key]" }));
+        assert_eq!(meta, json!({ "model": "[key]", "again": "[key]", "coded": "[key]" }));
     }
 
     #[tokio::test]

@@ -231,8 +231,9 @@ impl Lanes {
     pub async fn enter(&self, host: &str) -> Result<Permit, Failure> {
         let shared = self.lane(host);
         loop {
-            // Asked for before the look, so that a turn that comes free in between is not missed.
-            let freed = shared.freed.notified();
+            // In the queue before the look, so that a turn that comes free in between is not missed.
+            let mut freed = std::pin::pin!(shared.freed.notified());
+            freed.as_mut().enable();
             match ask(&shared, host) {
                 Turn::Go(permit) => return Ok(permit),
                 Turn::Full => freed.await,
@@ -299,9 +300,13 @@ impl Drop for Permit {
         let mut lane = held(&self.shared.lane);
         let before = lane.window();
         lane.done(outcome, self.began, now());
-        let grown = lane.window().saturating_sub(before);
+        let after = lane.window();
         drop(lane);
-        for _ in 0..=grown {
+        if after == 0 {
+            // The host is closed: nobody's turn will come, and everybody is to hear it.
+            self.shared.freed.notify_waiters();
+        }
+        for _ in before..=after {
             self.shared.freed.notify_one();
         }
     }
@@ -419,6 +424,29 @@ mod tests {
         assert!(!second.is_finished() && lanes.enter("other.test").await.is_ok());
         drop(first);
         assert!(matches!(second.await, Ok(Ok(()))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_a_turn_is_told_when_the_host_closes() {
+        let lanes = Arc::new(Lanes::new(3));
+        let mut permits = Vec::new();
+        for _ in 0..3 {
+            permits.extend(lanes.enter("dead.test").await);
+        }
+        let waiting: Vec<_> = (0..20)
+            .map(|_| {
+                let lanes = Arc::clone(&lanes);
+                tokio::spawn(async move { lanes.enter("dead.test").await.map(drop) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        for permit in permits {
+            permit.end(Outcome::Unreachable);
+        }
+        for waiter in waiting {
+            let told = tokio::time::timeout(S(1), waiter).await;
+            assert!(matches!(told, Ok(Ok(Err(_)))), "{told:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

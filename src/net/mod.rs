@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, EXPIRES,
-    HeaderName, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    EXPIRES, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, ClientBuilder};
@@ -145,6 +145,12 @@ impl Media {
         self.header(&ETAG).map(str::to_owned)
     }
 
+    /// The `Content-Type` header.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.header(&CONTENT_TYPE)
+    }
+
     /// The `Last-Modified` header.
     #[must_use]
     pub fn last_modified(&self) -> Option<String> {
@@ -270,8 +276,9 @@ fn transport_failure(error: &reqwest::Error) -> Failure {
 }
 
 fn is_rustls_io(source: &(dyn Error + 'static)) -> bool {
+    // Connectors wrap one such error in another.
     let inner = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    inner.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
+    inner.is_some_and(|inner| inner.is::<rustls::Error>() || is_rustls_io(inner))
 }
 
 /// The innermost causes of an error, which say more than its outer layers.

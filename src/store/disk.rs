@@ -4,6 +4,7 @@
 //! above it is the code that runs for users. All names are relative to an open folder and are opened without
 //! following links, so that a link planted in an archive leads nowhere.
 
+use std::fmt::Debug;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -27,11 +28,11 @@ pub enum Entry {
 }
 
 /// The file-system calls that durability rests on. Each does one system call's worth of work and retries nothing.
-pub trait Disk: Clone + Send + Sync + 'static {
+pub trait Disk: Clone + Debug + Send + Sync + 'static {
     /// An open folder.
-    type Folder: Send + Sync + 'static;
+    type Folder: Debug + Send + Sync + 'static;
     /// An open file.
-    type File: Send + Sync + 'static;
+    type File: Debug + Send + Sync + 'static;
 
     /// Opens a folder by a path of the user's, following links.
     fn open_root(&self, path: &Path) -> io::Result<Self::Folder>;
@@ -57,7 +58,12 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn sync_file(&self, file: &Self::File) -> io::Result<()>;
     /// Makes the folder's names survive a power cut.
     fn sync_folder(&self, folder: &Self::Folder) -> io::Result<()>;
-    /// Moves a file, replacing what has the new name.
+    /// Makes everything on the folder's file system survive a power cut, whoever wrote it.
+    fn sync_all(&self, folder: &Self::Folder) -> io::Result<()>;
+    /// How many bytes the folder's file system still takes from this user.
+    fn free_bytes(&self, folder: &Self::Folder) -> io::Result<u64>;
+    /// Moves a file, replacing what has the new name. All of it survives a power cut or nothing, as on every file
+    /// system that keeps a journal.
     fn rename(&self, from: &Self::Folder, name: &str, to: &Self::Folder, new_name: &str) -> io::Result<()>;
     /// Removes a file.
     fn unlink(&self, at: &Self::Folder, name: &str) -> io::Result<()>;
@@ -69,6 +75,20 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn lock_folder(&self, folder: &Self::Folder) -> io::Result<()>;
     /// Locks a file against other processes, or says `false` at once where one has it; closing it unlocks it.
     fn try_lock(&self, file: &Self::File) -> io::Result<bool>;
+}
+
+/// Writes all of the bytes at the file's begin; an interrupted or short write goes on, every other error is final.
+pub(super) fn write_all<D: Disk>(disk: &D, file: &D::File, bytes: &[u8]) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match disk.write_at(file, written as u64, &bytes[written..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The disk of this machine.
@@ -132,6 +152,22 @@ impl Disk for RealDisk {
 
     fn sync_folder(&self, folder: &OwnedFd) -> io::Result<()> {
         Ok(rustix::fs::fsync(folder)?)
+    }
+
+    fn sync_all(&self, folder: &OwnedFd) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        rustix::fs::syncfs(folder)?;
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = folder;
+            rustix::fs::sync();
+        }
+        Ok(())
+    }
+
+    fn free_bytes(&self, folder: &OwnedFd) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(folder)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     fn rename(&self, from: &OwnedFd, name: &str, to: &OwnedFd, new_name: &str) -> io::Result<()> {

@@ -5,28 +5,29 @@
 //!
 //! 1. the job's folder is made where it is new, opened without following links, and locked;
 //! 2. the record is read again: if it is no longer the one that the caller saw, the commit ends here as a conflict;
-//! 3. each proven file, synced when it was proven, is renamed to its key, and the folder is synced;
-//! 4. the new record is staged, synced and renamed over the old one, and the folder is synced, and the archive's root
-//!    too where the folder is new;
-//! 5. files that only the old record named are removed.
+//! 3. the new record is staged and synced, so that a full disk shows before a proven file leaves the staging area;
+//! 4. each proven file, synced when it was proven, is renamed to its key, and the folder is synced;
+//! 5. the new record is renamed over the old one, and the folder is synced; where the old one named no file the
+//!    archive's root is synced too, since nobody knows whether whoever made the folder came so far;
+//! 6. files that only the old record named are removed, if the new one is complete and has another for their output:
+//!    until then what an archive once had is not thrown away.
 //!
-//! A record that neither adds nor drops files (pending, failed, gone) is swapped atomically but not synced: losing it
-//! costs a question to the API.
+//! A record is synced if it or the one before it names a file. The others (notes of pending, failed and gone jobs) are
+//! swapped in atomically but not synced: losing one costs a question to the API.
 
 mod inspect;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::disk::{Disk, Entry};
+use super::disk::{Disk, Entry, write_all};
 use super::look::{Found, Version};
 use super::staging::{Proven, Staging, ensure_folder, remove_if_there};
-use super::{StoreError, at, ctx};
+use super::{StoreError, at, ctx, no_room};
 use crate::job::JobRef;
 use crate::layout::{self, Key, MANIFEST_NAME};
-use crate::manifest::{Digest, FileRecord, MANIFEST_MAX, Manifest};
+use crate::manifest::{Digest, FileRecord, MANIFEST_MAX, Manifest, State};
 
 /// An archive on a local disk.
 #[derive(Debug)]
@@ -35,15 +36,20 @@ pub struct LocalStore<D: Disk> {
     root: Arc<D::Folder>,
     place: String,
     sync: bool,
-    staged: AtomicU64,
 }
 
 impl<D: Disk> LocalStore<D> {
+    /// Opens the archive at this path, making the folder where it is not there.
+    pub fn create(disk: D, path: &Path, sync: bool) -> Result<Self, StoreError> {
+        ensure_root(&disk, path)?;
+        Self::open(disk, path, sync)
+    }
+
     /// Opens the archive at this path, which must be a folder.
     pub fn open(disk: D, path: &Path, sync: bool) -> Result<Self, StoreError> {
         let place = path.display().to_string();
         let root = disk.open_root(path).map_err(ctx("opening", &place))?;
-        Ok(Self { disk, root: Arc::new(root), place, sync, staged: AtomicU64::new(0) })
+        Ok(Self { disk, root: Arc::new(root), place, sync })
     }
 
     /// Opens and locks the staging area; see [`Staging::open`].
@@ -101,7 +107,8 @@ impl<D: Disk> LocalStore<D> {
     /// May be called again after a failure: what was renamed then is not named by any record and is written over.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where the record is no longer that one; the others as [`LocalStore::look`].
+    /// [`StoreError::Conflict`] where the record is no longer that one, [`StoreError::Unfit`] where the new one could
+    /// not be read again, [`StoreError::Full`] where there is no room; the others as [`LocalStore::look`].
     pub fn commit(
         &self,
         staging: &Staging<D>,
@@ -112,69 +119,109 @@ impl<D: Disk> LocalStore<D> {
     ) -> Result<Version, StoreError> {
         let key = Key::manifest(job);
         let place = at(&self.place, key.folder());
-        let is_new = self.make_folder(key.folder())?;
+        staging.is_sure().map_err(ctx("committing to", &place))?;
+        let bytes = self.written(job, manifest)?;
+        self.make_folder(key.folder())?;
         let folder = self.disk.open_folder(&self.root, key.folder()).map_err(ctx("opening", &place))?;
         self.disk.lock_folder(&folder).map_err(ctx("locking", &place))?;
         let before = self.look_in(&folder, job, &self.place_of(&key))?;
         if before.version() != replaces {
             return Err(StoreError::Conflict { place });
         }
-        let dropped = dropped(&before, manifest);
-        let lasting = self.sync && (!files.is_empty() || !dropped.is_empty());
-        for (proven, key) in files {
-            let to = self.place_of(key);
-            self.disk
-                .rename(&proven.folder, &proven.name, &folder, key.name())
-                .map_err(ctx("renaming to", &to))?;
+        let named_before = matches!(&before, Found::Record(before, _) if !before.files.is_empty());
+        let lasting = self.sync && (named_before || !manifest.files.is_empty());
+        let staged = self.stage_record(staging, &key, &bytes, lasting)?;
+        let swapped = self.swap(staging, &folder, files, &staged, &key, lasting);
+        if swapped.is_err() {
+            let _ = remove_if_there(&self.disk, staging.folder(), &staged);
         }
-        if lasting && !files.is_empty() {
-            self.disk.sync_folder(&folder).map_err(ctx("syncing", &place))?;
+        swapped?;
+        if lasting && !named_before {
+            staging.is_sure().map_err(ctx("committing to", &place))?;
+            staging.synced(self.disk.sync_folder(&self.root)).map_err(ctx("syncing", &self.place))?;
         }
-        let version = self.swap_manifest(staging, &folder, &key, manifest, lasting)?;
-        if lasting {
-            self.disk.sync_folder(&folder).map_err(ctx("syncing", &place))?;
-            if is_new {
-                self.disk.sync_folder(&self.root).map_err(ctx("syncing", &self.place))?;
+        if manifest.derived_state() == State::Complete {
+            for key in dropped(job, &before, manifest) {
+                remove_if_there(&self.disk, &folder, key.name())
+                    .map_err(ctx("removing", &self.place_of(&key)))?;
             }
         }
-        for name in dropped {
-            remove_if_there(&self.disk, &folder, &name).map_err(ctx("removing", &at(&place, &name)))?;
-        }
-        Ok(version)
+        Ok(Version(Digest::of(&bytes)))
     }
 
-    fn make_folder(&self, name: &str) -> Result<bool, StoreError> {
+    /// The record's bytes, if they can be read again.
+    fn written(&self, job: &JobRef, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
+        let bytes = manifest.to_bytes();
+        let settled = Manifest { state: manifest.derived_state(), ..manifest.clone() };
+        let stranger = manifest.files.iter().find(|file| Key::recorded(job, &file.path).is_none());
+        let why = match (settled.contradiction(), stranger) {
+            (Some(why), _) => why,
+            (None, Some(file)) => format!("it names {:?}, which is no file of this job", file.path),
+            (None, None) if bytes.len() as u64 > MANIFEST_MAX => format!("it has {} bytes", bytes.len()),
+            (None, None) => return Ok(bytes),
+        };
+        Err(StoreError::Unfit { place: self.place_of(&Key::manifest(job)), why })
+    }
+
+    fn make_folder(&self, name: &str) -> Result<(), StoreError> {
         match self.disk.make_folder(&self.root, name) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(ctx("creating", &at(&self.place, name))(error)),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(no_room(&self.disk, &self.root, "creating", &at(&self.place, name), None, error))
+            }
+            _ => Ok(()),
         }
     }
 
-    fn swap_manifest(
+    /// Writes the record to the staging area; its name there.
+    fn stage_record(
+        &self,
+        staging: &Staging<D>,
+        key: &Key,
+        bytes: &[u8],
+        lasting: bool,
+    ) -> Result<String, StoreError> {
+        let (disk, folder, name) = (&self.disk, staging.folder(), staging.record_name());
+        let written = remove_if_there(disk, folder, &name).and_then(|()| {
+            let file = disk.create_new(folder, &name)?;
+            write_all(disk, &file, bytes)?;
+            if lasting { staging.synced(disk.sync_file(&file)) } else { Ok(()) }
+        });
+        written.map_err(|error| {
+            let _ = remove_if_there(disk, folder, &name);
+            no_room(disk, folder, "writing", &self.place_of(key), Some(bytes.len() as u64), error)
+        })?;
+        Ok(name)
+    }
+
+    /// Gives the files their names, and then the record.
+    fn swap(
         &self,
         staging: &Staging<D>,
         folder: &D::Folder,
+        files: &[(Proven<D>, Key)],
+        staged: &str,
         key: &Key,
-        manifest: &Manifest,
         lasting: bool,
-    ) -> Result<Version, StoreError> {
-        let place = self.place_of(key);
-        let bytes = manifest.to_bytes();
-        let staged = format!("manifest-{}.new", self.staged.fetch_add(1, Ordering::Relaxed));
-        let written = (|| {
-            remove_if_there(&self.disk, staging.folder(), &staged)?;
-            let file = self.disk.create_new(staging.folder(), &staged)?;
-            write_all(&self.disk, &file, &bytes)?;
-            if lasting { self.disk.sync_file(&file) } else { Ok(()) }
-        })();
-        let swapped =
-            written.and_then(|()| self.disk.rename(staging.folder(), &staged, folder, MANIFEST_NAME));
-        if let Err(error) = swapped {
-            let _ = self.disk.unlink(staging.folder(), &staged);
-            return Err(ctx("writing", &place)(error));
+    ) -> Result<(), StoreError> {
+        let place = at(&self.place, key.folder());
+        let sync = || {
+            if !lasting {
+                return Ok(());
+            }
+            staging.synced(self.disk.sync_folder(folder)).map_err(ctx("syncing", &place))
+        };
+        for (proven, key) in files {
+            let refused =
+                |error| no_room(&self.disk, folder, "renaming to", &self.place_of(key), None, error);
+            proven.publish(folder, key.name()).map_err(refused)?;
         }
-        Ok(Version(Digest::of(&bytes)))
+        if !files.is_empty() {
+            sync()?;
+        }
+        self.disk
+            .rename(staging.folder(), staged, folder, MANIFEST_NAME)
+            .map_err(|error| no_room(&self.disk, folder, "writing", &self.place_of(key), None, error))?;
+        sync()
     }
 
     fn look_in(&self, folder: &D::Folder, job: &JobRef, place: &str) -> Result<Found, StoreError> {
@@ -193,7 +240,7 @@ impl<D: Disk> LocalStore<D> {
 }
 
 /// Makes the folder at this path and those above it where they are not there, and syncs what it changed.
-pub(super) fn ensure_root<D: Disk>(disk: &D, path: &Path) -> Result<(), StoreError> {
+fn ensure_root<D: Disk>(disk: &D, path: &Path) -> Result<(), StoreError> {
     if disk.open_root(path).is_ok() {
         return Ok(());
     }
@@ -209,31 +256,20 @@ pub(super) fn ensure_root<D: Disk>(disk: &D, path: &Path) -> Result<(), StoreErr
     disk.sync_folder(&above).map_err(ctx("syncing", &parent.display().to_string()))
 }
 
-/// Names that the old record has and the new one has not.
-fn dropped(before: &Found, manifest: &Manifest) -> Vec<String> {
+/// Files that the old record has and the new one has others for. A name that no record of this job could have given is
+/// not ours to remove.
+fn dropped(job: &JobRef, before: &Found, manifest: &Manifest) -> Vec<Key> {
     let Found::Record(before, _) = before else { return Vec::new() };
-    let names = before.files.iter().map(|file| &file.path);
-    names.filter(|name| !manifest.files.iter().any(|file| file.path == **name)).cloned().collect()
+    let replaced = before.files.iter().filter(|old| {
+        let named = manifest.files.iter().any(|new| new.path == old.path);
+        !named && manifest.files.iter().any(|new| new.output == old.output)
+    });
+    replaced.filter_map(|old| Key::recorded(job, &old.path)).collect()
 }
 
-fn write_all<D: Disk>(disk: &D, file: &D::File, bytes: &[u8]) -> io::Result<()> {
-    let mut written = 0;
-    while written < bytes.len() {
-        match disk.write_at(file, written as u64, &bytes[written..]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => written += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
+/// The file's bytes. Of one that is too large for a record it gives only the first, which then are none.
 fn read_all<D: Disk>(disk: &D, file: &D::File) -> io::Result<Vec<u8>> {
-    let length = disk.len(file)?;
-    if length > MANIFEST_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too large for a record"));
-    }
+    let length = disk.len(file)?.min(MANIFEST_MAX);
     // One byte more than the file has, so that its end is seen.
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0) + 1];
     let mut filled = 0;

@@ -78,6 +78,22 @@ pub enum Record {
 }
 
 impl Record {
+    /// The record where there is a sound one at its place, `None` where there is none.
+    ///
+    /// # Errors
+    /// Why the one that is there cannot be used.
+    pub fn sound(self) -> Result<Option<(Box<Manifest>, Version)>, String> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Sound(manifest, version) => Ok(Some((manifest, version))),
+            Self::Damaged { why } => Err(why),
+            Self::Newer { version } => {
+                Err(format!("written by a newer vfetch (version {version} of the format)"))
+            }
+            Self::Misplaced { job, folder } => Err(format!("the record of {job}, whose folder is {folder}")),
+        }
+    }
+
     /// What these bytes say, found as the record in this folder.
     ///
     /// | the bytes | the job's folder | its files' names | record |

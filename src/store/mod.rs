@@ -20,7 +20,7 @@ use crate::job::JobRef;
 use crate::layout::Key;
 use crate::manifest::{Digest, Manifest};
 pub use disk::Entry;
-use disk::RealDisk;
+use disk::{Disk, RealDisk};
 use local::LocalStore;
 pub use look::{Found, Leftover, LeftoverKind, Record, Version};
 
@@ -49,6 +49,28 @@ pub enum StoreError {
         place: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// The disk, the quota or the limit on file sizes has no room for it.
+    #[error("{doing} {place}: {source}{}", shortage(*needed, *free))]
+    Full {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        place: String,
+        /// How many bytes more it wanted at least, where that is known.
+        needed: Option<u64>,
+        /// How many the disk still has; `None` where it is not the disk that refuses.
+        free: Option<u64>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The record that was to be committed is none that could be read again.
+    #[error("{place} cannot be recorded: {why}")]
+    Unfit {
+        /// The record.
+        place: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// There is no archive at this place.
     #[error("there is no archive at {place}: {why}; name the folder that was given to `vfetch get -o`")]
@@ -130,8 +152,7 @@ impl Store {
 
     /// Opens the archive at a path, making the folder where it is not there.
     pub fn create(path: &Path, sync: bool) -> Result<Self, StoreError> {
-        local::ensure_root(&RealDisk, path)?;
-        Ok(Self::of(Inner::Local(Arc::new(LocalStore::open(RealDisk, path, sync)?))))
+        Ok(Self::of(Inner::Local(Arc::new(LocalStore::create(RealDisk, path, sync)?))))
     }
 
     fn existing(path: &Path, sync: bool) -> Result<Self, StoreError> {
@@ -224,6 +245,13 @@ impl Store {
         }
     }
 
+    /// Waits until no commit is under way in a folder, as far as the store can tell. Blocks.
+    pub fn settle(&self, folder: &str) {
+        match &self.inner {
+            Inner::Local(local) => local.settle(folder),
+        }
+    }
+
     /// What lies in the private folder: parts of unfinished downloads, and files that were put aside. Blocks.
     pub fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
         match &self.inner {
@@ -287,6 +315,35 @@ impl Store {
 fn ctx(doing: &'static str, place: &str) -> impl FnOnce(io::Error) -> StoreError {
     let place = place.to_owned();
     move |source| StoreError::Io { doing, place, source }
+}
+
+/// A refusal of the disk, with how much was missing where it is full.
+fn no_room<D: Disk>(
+    disk: &D,
+    folder: &D::Folder,
+    doing: &'static str,
+    place: &str,
+    needed: Option<u64>,
+    source: io::Error,
+) -> StoreError {
+    let free = match source.kind() {
+        io::ErrorKind::StorageFull => disk.free_bytes(folder).ok(),
+        io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => None,
+        _ => return ctx(doing, place)(source),
+    };
+    StoreError::Full { doing, place: place.into(), needed, free, source }
+}
+
+fn shortage(needed: Option<u64>, free: Option<u64>) -> String {
+    let needed = needed.map(|bytes| format!("{} more needed", amount(bytes)));
+    let free = free.map(|bytes| format!("{} free", amount(bytes)));
+    let known: Vec<String> = [needed, free].into_iter().flatten().collect();
+    if known.is_empty() { String::new() } else { format!("; {}", known.join(", ")) }
+}
+
+fn amount(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    if bytes < MIB { format!("{bytes} bytes") } else { format!("{:.1} MiB", bytes as f64 / MIB as f64) }
 }
 
 fn at(place: &str, name: &str) -> String {

@@ -2,20 +2,29 @@
 //!
 //! A part lives under a name made from its job and output, so that a killed run finds it again. Beside it a note says
 //! which source it came from, with which validator, and holds a checkpoint: so many bytes with this digest. The note
-//! is never synced and need not be: whoever resumes hashes the bytes up to the checkpoint again, and a part that a
-//! power cut has torn does not match. Without a matching note a part is worth nothing and is written over.
+//! is never synced and need not be: whoever resumes hashes the bytes up to the checkpoint again, cuts off what is
+//! beyond, and a part that a power cut has torn does not match. Without a matching note a part is worth nothing and is
+//! written over. The note stays until its file is committed, so that a run that is killed while a job's other files
+//! are still on their way has this one's last bytes to fetch again and not all of them.
 //!
-//! The folder belongs to one process at a time, which holds a kernel lock on a file in it; the process number inside
-//! is for the message only.
+//! The folder belongs to one process at a time, which holds a kernel lock on a file in it, and in that process each
+//! output to one download at a time. The process number inside the lock is for the message; a run that ends in good
+//! order blanks it. Where the next run finds one, what was renamed last may not have been synced, so it syncs the
+//! file system before it takes any record for safe.
+//!
+//! After a sync has failed nothing more is committed by this run: the kernel reports such a failure once, and a second
+//! sync that succeeds says nothing about the bytes of the first.
 
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::disk::Disk;
-use super::{StoreError, at, ctx};
+use super::disk::{Disk, write_all};
+use super::{StoreError, at, ctx, no_room};
 use crate::job::JobRef;
 use crate::layout::{self, PRIVATE_FOLDER};
 use crate::manifest::Digest;
@@ -28,14 +37,28 @@ const READ_STEP: usize = 256 * 1024;
 /// A note that is longer than this is not one of ours.
 const NOTE_MAX: usize = 64 * 1024;
 
+/// What a lock holds that no process has: as many spaces as a process number may have digits.
+const NOBODY: &[u8] = b"          \n";
+
 /// The staging area of an archive, locked by this process.
 #[derive(Debug)]
 pub struct Staging<D: Disk> {
+    area: Arc<Area<D>>,
+}
+
+/// What the staging area shares with the files in it.
+#[derive(Debug)]
+struct Area<D: Disk> {
     disk: D,
-    folder: Arc<D::Folder>,
+    folder: D::Folder,
     place: String,
     sync: bool,
-    _lock: D::File,
+    lock: D::File,
+    /// Whether a sync of this run has failed.
+    unsure: AtomicBool,
+    /// The outputs that are being written, by the stem of their names.
+    claims: Mutex<HashSet<String>>,
+    records: AtomicU64,
 }
 
 impl<D: Disk> Staging<D> {
@@ -44,26 +67,53 @@ impl<D: Disk> Staging<D> {
     /// # Errors
     /// [`StoreError::Busy`] where another process holds it; [`StoreError::Io`] where the disk refuses.
     pub fn open(disk: D, root: &D::Folder, place: &str, sync: bool) -> Result<Self, StoreError> {
+        let root_place = place;
         let private_place = at(place, PRIVATE_FOLDER);
         let private = ensure_folder(&disk, root, PRIVATE_FOLDER).map_err(ctx("opening", &private_place))?;
         let place = at(&private_place, STAGING_FOLDER);
         let folder = ensure_folder(&disk, &private, STAGING_FOLDER).map_err(ctx("opening", &place))?;
-        let lock = lock(&disk, &folder, &at(&place, LOCK_NAME))?;
-        sweep(&disk, &folder).map_err(ctx("sweeping", &place))?;
-        Ok(Self { disk, folder: Arc::new(folder), place, sync, _lock: lock })
+        let (lock, cut_short) = lock(&disk, &folder, &at(&place, LOCK_NAME))?;
+        if sync && cut_short {
+            disk.sync_all(root).map_err(ctx("syncing", root_place))?;
+        }
+        sweep(&disk, &folder, &place)?;
+        let (unsure, claims, records) = (AtomicBool::new(false), Mutex::default(), AtomicU64::new(0));
+        let area = Area { disk, folder, place, sync, lock, unsure, claims, records };
+        Ok(Self { area: Arc::new(area) })
     }
 
     pub(super) fn folder(&self) -> &D::Folder {
-        &self.folder
+        &self.area.folder
+    }
+
+    /// A name for a record on its way, which no other of this run has.
+    pub(super) fn record_name(&self) -> String {
+        format!("manifest-{}.new", self.area.records.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Passes on what a sync said; after a failure nothing is sure any more in this run.
+    pub(super) fn synced(&self, said: io::Result<()>) -> io::Result<()> {
+        self.area.synced(said)
+    }
+
+    /// Fails once a sync of this run has failed.
+    pub(super) fn is_sure(&self) -> io::Result<()> {
+        if self.area.unsure.load(Ordering::Acquire) {
+            return Err(io::Error::other(
+                "a sync has failed before, and nothing more is called archived in this run",
+            ));
+        }
+        Ok(())
     }
 
     /// What an earlier attempt left of this output, with what its note says; `None` where there is nothing to go on.
+    #[must_use]
     pub fn left_over(&self, job: &JobRef, output: usize) -> Option<Part> {
         let names = Names::of(job, output);
-        let note = read_note(&self.disk, &self.folder, &names.note)?;
-        let file = self.disk.open_to_read(&self.folder, &names.part).ok()?;
-        let bytes = self.disk.len(&file).ok()?;
-        let sound = note.job == job.fetch_url() && (1..=bytes).contains(&note.checkpoint.bytes);
+        let note = self.area.note(job, &names)?;
+        let file = self.area.disk.open_to_read(&self.area.folder, &names.part()).ok()?;
+        let bytes = self.area.disk.len(&file).ok()?;
+        let sound = (1..=bytes).contains(&note.checkpoint.bytes);
         sound.then_some(Part {
             source: note.source,
             etag: note.etag,
@@ -73,105 +123,173 @@ impl<D: Disk> Staging<D> {
     }
 
     /// Begins a part at its first byte, in place of whatever was left.
+    ///
+    /// # Errors
+    /// Where the output is being written already; where the disk refuses.
     pub fn begin(&self, job: &JobRef, output: usize) -> Result<Partial<D>, StoreError> {
-        let names = Names::of(job, output);
-        let place = at(&self.place, &names.part);
-        for name in [&names.note, &names.part] {
-            remove_if_there(&self.disk, &self.folder, name)
-                .map_err(ctx("removing", &at(&self.place, name)))?;
+        let claim = self.claim(Names::of(job, output))?;
+        let area = &self.area;
+        for name in [claim.names.note(), claim.names.part()] {
+            remove_if_there(&area.disk, &area.folder, &name)
+                .map_err(ctx("removing", &at(&area.place, &name)))?;
         }
-        let file = self.disk.create_new(&self.folder, &names.part).map_err(ctx("creating", &place))?;
-        Ok(self.partial(job, names, file, 0))
+        let created = area.disk.create_new(&area.folder, &claim.names.part());
+        let refused = |error| no_room(&area.disk, &area.folder, "creating", &claim.place(), None, error);
+        let file = created.map_err(refused)?;
+        Ok(Partial::of(job, claim, file))
     }
 
     /// Takes up a part that an earlier process left, feeding its bytes to `again` as they are read and hashed.
     ///
-    /// `None` where the bytes are no longer those of the note's checkpoint.
+    /// `None` where the bytes are no longer those of the note's checkpoint, or cannot be read.
+    ///
+    /// # Errors
+    /// Where the output is being written already; where what is beyond the checkpoint cannot be cut off.
     pub fn resume(
         &self,
         job: &JobRef,
         output: usize,
         mut again: impl FnMut(&[u8]),
     ) -> Result<Option<(Partial<D>, Sha256)>, StoreError> {
-        let names = Names::of(job, output);
-        let Some(note) = read_note(&self.disk, &self.folder, &names.note) else { return Ok(None) };
-        let place = at(&self.place, &names.part);
-        let file = self.disk.open(&self.folder, &names.part).map_err(ctx("opening", &place))?;
-        let mut partial = self.partial(job, names, file, 0);
+        let claim = self.claim(Names::of(job, output))?;
+        let area = Arc::clone(&self.area);
+        let Some(note) = area.note(job, &claim.names) else { return Ok(None) };
+        let Ok(file) = area.disk.open(&area.folder, &claim.names.part()) else { return Ok(None) };
+        let mut partial = Partial::of(job, claim, file);
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; READ_STEP];
         while partial.bytes < note.checkpoint.bytes {
             let left =
                 usize::try_from(note.checkpoint.bytes - partial.bytes).unwrap_or(READ_STEP).min(READ_STEP);
-            let count =
-                partial.read_at(partial.bytes, &mut buffer[..left]).map_err(ctx("reading", &place))?;
-            if count == 0 {
+            // What cannot be read is worth no more than what is not there.
+            let Ok(count @ 1..) = partial.read_at(partial.bytes, &mut buffer[..left]) else {
                 return Ok(None);
-            }
+            };
             hasher.update(&buffer[..count]);
             again(&buffer[..count]);
             partial.bytes += count as u64;
         }
-        let same = Digest::finish(hasher.clone()) == note.checkpoint.sha256;
-        Ok(same.then_some((partial, hasher)))
+        if Digest::finish(hasher.clone()) != note.checkpoint.sha256 {
+            return Ok(None);
+        }
+        let place = partial.claim.place();
+        area.disk.truncate(&partial.file, partial.bytes).map_err(ctx("truncating", &place))?;
+        Ok(Some((partial, hasher)))
     }
 
     /// Removes what is left of an output's part.
     pub fn discard(&self, job: &JobRef, output: usize) {
-        let names = Names::of(job, output);
-        for name in [&names.note, &names.part] {
-            // What cannot be removed now is written over or swept later; it was never visible.
-            let _ = remove_if_there(&self.disk, &self.folder, name);
+        // What cannot be removed now is written over or swept later; it was never visible. What somebody is writing is
+        // his to remove.
+        if let Ok(claim) = self.claim(Names::of(job, output)) {
+            claim.remove();
         }
     }
 
-    fn partial(&self, job: &JobRef, names: Names, file: D::File, bytes: u64) -> Partial<D> {
-        let place = at(&self.place, &names.part);
-        Partial {
-            disk: self.disk.clone(),
-            folder: Arc::clone(&self.folder),
-            job: job.fetch_url(),
-            names,
-            place,
-            file,
-            bytes,
-            sync: self.sync,
+    fn claim(&self, names: Names) -> Result<Claim<D>, StoreError> {
+        let area = Arc::clone(&self.area);
+        if !area.claims().insert(names.stem.clone()) {
+            let why = "another download of this output is under way";
+            let why = io::Error::new(io::ErrorKind::AlreadyExists, why);
+            return Err(ctx("creating", &at(&area.place, &names.part()))(why));
         }
+        Ok(Claim { area, names })
+    }
+}
+
+impl<D: Disk> Area<D> {
+    fn claims(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn synced(&self, said: io::Result<()>) -> io::Result<()> {
+        if said.is_err() {
+            self.unsure.store(true, Ordering::Release);
+        }
+        said
+    }
+
+    fn note(&self, job: &JobRef, names: &Names) -> Option<Note> {
+        read_note(&self.disk, &self.folder, &names.note()).filter(|note| note.job == job.fetch_url())
+    }
+}
+
+impl<D: Disk> Drop for Area<D> {
+    fn drop(&mut self) {
+        if self.sync && !*self.unsure.get_mut() {
+            // Where this fails the next run syncs once more than it must.
+            let _ = self.disk.write_at(&self.lock, 0, NOBODY);
+        }
+    }
+}
+
+/// The right to write one output, which ends when this is dropped.
+#[derive(Debug)]
+struct Claim<D: Disk> {
+    area: Arc<Area<D>>,
+    names: Names,
+}
+
+impl<D: Disk> Claim<D> {
+    fn place(&self) -> String {
+        at(&self.area.place, &self.names.part())
+    }
+
+    /// Removes what is there, as far as it goes.
+    fn remove(&self) {
+        for name in [self.names.note(), self.names.part()] {
+            let _ = remove_if_there(&self.area.disk, &self.area.folder, &name);
+        }
+    }
+}
+
+impl<D: Disk> Drop for Claim<D> {
+    fn drop(&mut self) {
+        self.area.claims().remove(&self.names.stem);
     }
 }
 
 /// A file that is being written.
 #[derive(Debug)]
 pub struct Partial<D: Disk> {
-    disk: D,
-    folder: Arc<D::Folder>,
+    claim: Claim<D>,
     job: String,
-    names: Names,
-    place: String,
     file: D::File,
     bytes: u64,
-    sync: bool,
+    total: Option<u64>,
 }
 
 impl<D: Disk> Partial<D> {
+    fn of(job: &JobRef, claim: Claim<D>, file: D::File) -> Self {
+        Self { claim, job: job.fetch_url(), file, bytes: 0, total: None }
+    }
+
     /// How many bytes were written.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
+    /// Takes note of the length of the whole, for what is said where the disk has no room for it.
+    pub fn expect(&mut self, total: Option<u64>) {
+        self.total = total;
+    }
+
     /// Adds bytes at the end. Blocks; an interrupted or short write goes on, every other error is final.
     pub fn append(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
+        let Area { disk, folder, .. } = &*self.claim.area;
         while !bytes.is_empty() {
-            match self.disk.write_at(&self.file, self.bytes, bytes) {
-                Ok(0) => return Err(ctx("writing", &self.place)(io::ErrorKind::WriteZero.into())),
-                Ok(count) => {
-                    self.bytes += count as u64;
-                    bytes = &bytes[count..];
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(ctx("writing", &self.place)(error)),
-            }
+            let written = match disk.write_at(&self.file, self.bytes, bytes) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+                written => written,
+            };
+            let needed =
+                self.total.map_or(0, |total| total.saturating_sub(self.bytes)).max(bytes.len() as u64);
+            let refused = |error| no_room(disk, folder, "writing", &self.claim.place(), Some(needed), error);
+            let count = written.map_err(refused)?;
+            self.bytes += count as u64;
+            bytes = &bytes[count..];
         }
         Ok(())
     }
@@ -179,7 +297,7 @@ impl<D: Disk> Partial<D> {
     /// Reads some bytes back; 0 is the end.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.disk.read_at(&self.file, offset, buffer) {
+            match self.claim.area.disk.read_at(&self.file, offset, buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
             }
@@ -188,9 +306,9 @@ impl<D: Disk> Partial<D> {
 
     /// Begins again at the first byte.
     pub fn restart(&mut self) -> Result<(), StoreError> {
-        let note = at(&self.place, &self.names.note);
-        remove_if_there(&self.disk, &self.folder, &self.names.note).map_err(ctx("removing", &note))?;
-        self.disk.truncate(&self.file, 0).map_err(ctx("truncating", &self.place))?;
+        let (Area { disk, folder, place, .. }, note) = (&*self.claim.area, self.claim.names.note());
+        remove_if_there(disk, folder, &note).map_err(ctx("removing", &at(place, &note)))?;
+        disk.truncate(&self.file, 0).map_err(ctx("truncating", &self.claim.place()))?;
         self.bytes = 0;
         Ok(())
     }
@@ -204,7 +322,8 @@ impl<D: Disk> Partial<D> {
             Note { job: self.job.clone(), source: source.into(), etag: Some(etag.into()), total, checkpoint };
         if let Ok(mut text) = serde_json::to_vec(&note) {
             text.push(b'\n');
-            let _ = write_note(&self.disk, &self.folder, &self.names.note, &text);
+            let Area { disk, folder, .. } = &*self.claim.area;
+            let _ = write_note(disk, folder, &self.claim.names.note(), &text);
         }
     }
 
@@ -213,14 +332,19 @@ impl<D: Disk> Partial<D> {
     /// After an error the part is gone: what a failed sync leaves behind cannot be trusted.
     pub fn prove(self, digest: Digest, bytes: u64) -> Result<Proven<D>, StoreError> {
         debug_assert_eq!(bytes, self.bytes, "only what was written can be proven");
-        if self.sync
-            && let Err(error) = self.disk.sync_file(&self.file)
+        let area = &*self.claim.area;
+        if area.sync
+            && let Err(error) = area.synced(area.disk.sync_file(&self.file))
         {
-            let _ = self.disk.unlink(&self.folder, &self.names.part);
-            return Err(ctx("syncing", &self.place)(error));
+            self.claim.remove();
+            return Err(no_room(&area.disk, &area.folder, "syncing", &self.claim.place(), None, error));
         }
-        let _ = remove_if_there(&self.disk, &self.folder, &self.names.note);
-        Ok(Proven { folder: self.folder, name: self.names.part, bytes, digest })
+        Ok(Proven { claim: self.claim, bytes, digest })
+    }
+
+    /// Gives the part up for good.
+    pub fn discard(self) {
+        self.claim.remove();
     }
 }
 
@@ -228,24 +352,40 @@ impl<D: Disk> Partial<D> {
 #[derive(Debug)]
 #[must_use = "a proven file is not archived before it is committed"]
 pub struct Proven<D: Disk> {
-    pub(super) folder: Arc<D::Folder>,
-    pub(super) name: String,
+    claim: Claim<D>,
     /// Its length in bytes.
     pub bytes: u64,
     /// Its digest.
     pub digest: Digest,
 }
 
+impl<D: Disk> Proven<D> {
+    /// Gives the file its name in a job's folder.
+    pub(super) fn publish(&self, to: &D::Folder, name: &str) -> io::Result<()> {
+        let Area { disk, folder, .. } = &*self.claim.area;
+        disk.rename(folder, &self.claim.names.part(), to, name)?;
+        // A note without its part is swept away by the next run.
+        let _ = remove_if_there(disk, folder, &self.claim.names.note());
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Names {
-    part: String,
-    note: String,
+    stem: String,
 }
 
 impl Names {
     fn of(job: &JobRef, output: usize) -> Self {
-        let stem = format!("{}-{output}", layout::folder(job));
-        Self { part: format!("{stem}.part"), note: format!("{stem}.note") }
+        Self { stem: format!("{}-{output}", layout::folder(job)) }
+    }
+
+    fn part(&self) -> String {
+        format!("{}.part", self.stem)
+    }
+
+    fn note(&self) -> String {
+        format!("{}.note", self.stem)
     }
 }
 
@@ -275,7 +415,8 @@ fn read_note<D: Disk>(disk: &D, folder: &D::Folder, name: &str) -> Option<Note> 
             count => filled += count,
         }
     }
-    serde_json::from_slice(&text[..filled]).ok()
+    // A note is written over its forerunner, which may have been longer; only the first value counts.
+    serde_json::Deserializer::from_slice(&text[..filled]).into_iter().next()?.ok()
 }
 
 fn write_note<D: Disk>(disk: &D, folder: &D::Folder, name: &str, text: &[u8]) -> io::Result<()> {
@@ -283,8 +424,7 @@ fn write_note<D: Disk>(disk: &D, folder: &D::Folder, name: &str, text: &[u8]) ->
         Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create_new(folder, name)?,
         other => other?,
     };
-    disk.write_at(&file, 0, text)?;
-    disk.truncate(&file, text.len() as u64)
+    disk.write_at(&file, 0, text).map(drop)
 }
 
 pub(super) fn remove_if_there<D: Disk>(disk: &D, folder: &D::Folder, name: &str) -> io::Result<()> {
@@ -304,40 +444,46 @@ pub(super) fn ensure_folder<D: Disk>(disk: &D, at: &D::Folder, name: &str) -> io
 
 /// Removes what a killed run left that nobody can go on with: parts without a note, notes without a part, records that
 /// were not swapped in.
-fn sweep<D: Disk>(disk: &D, folder: &D::Folder) -> io::Result<()> {
-    for name in disk.names(folder)? {
-        let name = name?;
+fn sweep<D: Disk>(disk: &D, folder: &D::Folder, place: &str) -> Result<(), StoreError> {
+    for name in disk.names(folder).map_err(ctx("reading", place))? {
+        let name = name.map_err(ctx("reading", place))?;
         let partner = match (name.strip_suffix(".part"), name.strip_suffix(".note")) {
             (Some(stem), _) => Some(format!("{stem}.note")),
             (None, Some(stem)) => Some(format!("{stem}.part")),
-            (None, None) if name.ends_with(".new") => None,
+            (None, None) if name.strip_suffix(".new").is_some() => None,
             (None, None) => continue,
         };
         let wanted = match partner {
-            Some(partner) => disk.entry(folder, &partner)?.is_some(),
+            Some(partner) => {
+                disk.entry(folder, &partner).map_err(ctx("looking at", &at(place, &partner)))?.is_some()
+            }
             None => false,
         };
         if !wanted {
-            remove_if_there(disk, folder, &name)?;
+            remove_if_there(disk, folder, &name).map_err(ctx("removing", &at(place, &name)))?;
         }
     }
     Ok(())
 }
 
-fn lock<D: Disk>(disk: &D, folder: &D::Folder, place: &str) -> Result<D::File, StoreError> {
+/// The locked file, and whether the last process that had it did not end in good order.
+fn lock<D: Disk>(disk: &D, folder: &D::Folder, place: &str) -> Result<(D::File, bool), StoreError> {
     let file = match disk.create_new(folder, LOCK_NAME) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(folder, LOCK_NAME),
         other => other,
     };
     let file = file.map_err(ctx("opening", place))?;
-    if disk.try_lock(&file).map_err(ctx("locking", place))? {
-        let pid = format!("{:<10}\n", std::process::id());
-        // The number only helps whoever is refused; the lock holds without it.
-        let _ = disk.write_at(&file, 0, pid.as_bytes());
-        return Ok(file);
+    let locked = disk.try_lock(&file).map_err(ctx("locking", place))?;
+    let mut text = [0; NOBODY.len()];
+    let read = disk.read_at(&file, 0, &mut text);
+    let holder: Option<u32> = String::from_utf8_lossy(&text).trim_matches([' ', '\n', '\0']).parse().ok();
+    if !locked {
+        return Err(StoreError::Busy { place: place.into(), holder });
     }
-    let mut pid = [0; 10];
-    let count = disk.read_at(&file, 0, &mut pid).unwrap_or(0);
-    let holder = String::from_utf8_lossy(&pid[..count]).trim().parse().ok();
-    Err(StoreError::Busy { place: place.into(), holder })
+    // Without the number the next run could not tell that this one was cut short.
+    let own = format!("{:<10}\n", std::process::id());
+    let needed = Some(own.len() as u64);
+    write_all(disk, &file, own.as_bytes())
+        .map_err(|error| no_room(disk, folder, "writing", place, needed, error))?;
+    Ok((file, read.is_err() || holder.is_some()))
 }

@@ -1,79 +1,273 @@
-//! What a run shows.
+//! What a run shows: results on standard output, progress and words on standard error.
+//!
+//! A [`Console`] takes notice of every event. It folds them into a [`board`], from which [`bars`] or [`plain`] lines are
+//! made, turns them into [`results`] or [`json`] lines, and leaves it to the one thread of [`desk`] to write all that,
+//! through the redactor. [`Console::finish`] has the last words; failures come last of all.
 
-use std::io::Write;
+mod bars;
+mod board;
+mod desk;
+mod failed;
+#[cfg(test)]
+mod fixtures;
+mod json;
+mod log;
+mod look;
+mod plain;
+mod results;
+mod screen;
+mod words;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
 use vfetch::engine::archive::Stop;
 use vfetch::event::{Event, JobEnd, Reporter, Summary};
-use vfetch::layout;
+use vfetch::text::{Redactor, Untrusted};
 
 use super::error::CliError;
+use bars::Bars;
+use desk::{Desk, Shared, Show};
+use failed::FailedList;
+use look::{Look, Shown, Terminal};
+use plain::Plain;
+use screen::Size;
+pub(crate) use words::quoted;
+
+/// How progress is shown on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Progress {
+    /// Bars on a terminal, plain lines elsewhere.
+    Auto,
+    /// Bars.
+    Bar,
+    /// A line every 10 s.
+    Plain,
+    /// One JSON line an event.
+    Json,
+    /// Not at all.
+    None,
+}
 
 /// How a run is shown.
 pub(crate) struct Settings {
+    /// How progress is shown on standard error.
+    pub(crate) progress: Progress,
+    /// Whether standard output has JSON lines in place of results.
     pub(crate) json: bool,
+    /// Nothing but results and the failures at the end.
     pub(crate) quiet: bool,
+    /// How much more than usual is told.
     pub(crate) verbose: u8,
     /// The archive as the user wrote it, for the paths in results.
     pub(crate) destination: String,
+    /// Takes the key out of everything that is written.
+    pub(crate) redactor: Redactor,
+    /// Where the references of jobs that did not end complete are written.
+    pub(crate) failed: Option<PathBuf>,
+}
+
+/// How a run ended, beside its jobs.
+pub(crate) struct Finish<'a> {
+    /// What ended it early.
+    pub(crate) stop: Option<&'a Stop>,
+    /// Which signal came.
+    pub(crate) signal: Option<i32>,
+    /// The command that tries jobs again, without their references: `vfetch get -o ./out`.
+    pub(crate) retry_command: &'a str,
 }
 
 /// The console of a run.
 pub(crate) struct Console {
+    shared: Arc<Shared>,
+    desk: Mutex<Option<JoinHandle<Desk>>>,
+    began: Instant,
     settings: Settings,
-    summary: Mutex<Summary>,
+    shown: Shown,
 }
 
 /// Begins to show a run.
-#[expect(clippy::unnecessary_wraps, reason = "a log that cannot be written is an error")]
 pub(crate) fn start(settings: Settings) -> Result<Arc<Console>, CliError> {
-    Ok(Arc::new(Console { settings, summary: Mutex::default() }))
+    let look = look::look(settings.progress, settings.quiet, &Terminal::of_stderr());
+    let open_list = |path: &PathBuf| {
+        FailedList::begin(path).map_err(|error| {
+            CliError::usage(format!("beginning the list --failed {}: {error}", path.display()))
+        })
+    };
+    let failed = settings.failed.as_ref().map(open_list).transpose()?;
+    let shared = Arc::new(Shared::default());
+    let began = clock();
+    log::begin(&shared, settings.verbose);
+    let desk = Desk {
+        shared: Arc::clone(&shared),
+        out: Some(settings.redactor.writer(Box::new(std::io::stdout()))),
+        out_is_terminal: std::io::stdout().is_terminal(),
+        err: Box::new(std::io::stderr()),
+        redactor: settings.redactor.clone(),
+        show: show(look, began),
+        size: Size::of_stderr,
+        failed,
+        out_error: None,
+    };
+    Console::start(settings, look, desk, began)
+}
+
+fn show(look: Look, began: Instant) -> Show {
+    match look.shown {
+        Shown::Bars => Show::Bars(Box::new(Bars::new(look))),
+        Shown::Plain => Show::Plain(Plain::new(began)),
+        Shown::Json | Shown::Nothing => Show::Nothing,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the console reads the clock")]
+fn clock() -> Instant {
+    Instant::now()
 }
 
 impl Console {
-    /// Shows how the run ended.
-    #[expect(clippy::print_stderr, reason = "the console writes")]
-    pub(crate) fn finish(&self, stop: Option<&Stop>, _signal: Option<i32>) -> Summary {
-        let mut summary = self.summary.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match stop {
+    fn start(settings: Settings, look: Look, desk: Desk, began: Instant) -> Result<Arc<Self>, CliError> {
+        let shared = Arc::clone(&desk.shared);
+        let thread = std::thread::Builder::new().name("console".into()).spawn(|| desk.run());
+        let thread = thread.map_err(|error| CliError::local(format!("starting a thread: {error}")))?;
+        let desk = Mutex::new(Some(thread));
+        Ok(Arc::new(Self { shared, desk, began, settings, shown: look.shown }))
+    }
+
+    /// Takes the bars away, writes what is left, and tells how the run ended: what it did, then what failed.
+    pub(crate) fn finish(&self, how: &Finish<'_>) -> Summary {
+        let took = clock().saturating_duration_since(self.began);
+        let Some(mut desk) = self.close_desk() else { return self.shared.board().summary.clone() };
+        let mut words = Vec::new();
+        let (list, list_error) = finish_list(desk.failed.take());
+        let mut summary = self.shared.board().summary.clone();
+        match how.stop {
             Some(Stop::Account(failure)) => {
                 summary.note_auth();
-                eprintln!("vfetch: {failure}");
+                words.push(failure.to_string());
             }
             Some(Stop::Local(error)) => {
                 summary.note_local();
-                eprintln!("vfetch: {error}");
+                words.push(error.to_string());
             }
             None => {}
         }
-        if !self.settings.quiet {
-            eprintln!("{summary:?}");
+        words.extend(how.signal.map(words::signal_words));
+        let exit_code = how.signal.map_or_else(|| summary.exit_code(), signal_code);
+        let json = json::summary(&summary, exit_code, words.first().map(String::as_str), took);
+        if self.settings.json {
+            desk.write_out(json.as_bytes());
+        }
+        if let Some(error) = desk.out_error.take() {
+            summary.note_local();
+            words.push(format!("writing standard output: {error}"));
+        }
+        if let Some(error) = list_error {
+            summary.note_local();
+            words.push(error);
+        }
+        if self.shown == Shown::Json {
+            desk.write_err(&json);
+        } else {
+            desk.write_err(&self.last_words(&summary, took, &words, how.retry_command, list.as_deref()));
         }
         summary
+    }
+
+    fn last_words(
+        &self,
+        summary: &Summary,
+        took: std::time::Duration,
+        stopped: &[String],
+        again: &str,
+        list: Option<&str>,
+    ) -> String {
+        let mut text = String::new();
+        if !self.settings.quiet {
+            text.push_str(&words::counts(summary, took));
+            text.push('\n');
+        }
+        for words in stopped {
+            text.push_str(&format!("vfetch: {}\n", Untrusted(words)));
+        }
+        text + &words::failures(summary, again, list)
+    }
+
+    /// Ends the writing thread; `None` where that has happened before.
+    fn close_desk(&self) -> Option<Desk> {
+        let thread = self.desk.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        self.shared.stop();
+        thread.join().ok()
+    }
+}
+
+impl Drop for Console {
+    /// A run that could not begin leaves no bars and no list behind.
+    fn drop(&mut self) {
+        if let Some(desk) = self.close_desk() {
+            drop(finish_list(desk.failed));
+        }
     }
 }
 
 impl Reporter for Console {
-    #[expect(clippy::print_stderr, reason = "the console writes")]
     fn event(&self, event: &Event<'_>) {
-        self.summary.lock().unwrap_or_else(PoisonError::into_inner).note(event);
-        if self.settings.verbose > 0 {
-            eprintln!("{event:?}");
-        }
-        if let Event::JobEnded { job, end: JobEnd::Kept(manifest) | JobEnd::Archived(manifest) } = event
-            && !self.settings.json
-        {
-            let mut out = std::io::stdout().lock();
-            for file in &manifest.files {
-                let _ = writeln!(
-                    out,
-                    "{}  {}/{}/{}",
-                    file.sha256,
-                    self.settings.destination,
-                    layout::folder(job),
-                    file.path
-                );
+        let now = clock();
+        if self.settings.json || self.shown == Shown::Json {
+            let line =
+                json::line(event, &self.settings.destination, now.saturating_duration_since(self.began));
+            if self.settings.json {
+                self.push_out(event, &line);
+            }
+            if self.shown == Shown::Json {
+                self.shared.err.push(&line);
             }
         }
+        if !self.settings.json
+            && let Event::JobEnded { job, end: JobEnd::Kept(manifest) | JobEnd::Archived(manifest) } = event
+        {
+            self.push_out(event, &results::lines(&self.settings.destination, job, manifest));
+        }
+        if self.settings.failed.is_some()
+            && let Event::JobEnded { job, end } = event
+            && !end.is_complete()
+        {
+            self.shared.failed.push(&format!("{job}\n"));
+        }
+        if !self.settings.quiet
+            && self.shown != Shown::Json
+            && let Some(line) = words::line(event, self.settings.verbose)
+        {
+            self.shared.err.push(&(line + "\n"));
+        }
+        self.shared.board().note(event, now);
+    }
+}
+
+impl Console {
+    /// Jobs that are kept come from threads that may wait, and by the million.
+    fn push_out(&self, event: &Event<'_>, text: &str) {
+        if matches!(event, Event::JobEnded { end: JobEnd::Kept(_), .. }) {
+            self.shared.out.push_when_there_is_room(text);
+        } else {
+            self.shared.out.push(text);
+        }
+    }
+}
+
+fn signal_code(signal: i32) -> u8 {
+    128 + u8::try_from(signal).unwrap_or(0)
+}
+
+/// Puts the list of failed jobs in place: its path as a shell takes it, and what went wrong.
+fn finish_list(list: Option<FailedList>) -> (Option<String>, Option<String>) {
+    let Some(list) = list else { return (None, None) };
+    let path = list.path().display().to_string();
+    match list.finish() {
+        Ok(()) => (Some(quoted(&path)), None),
+        Err(error) => (None, Some(format!("writing the list --failed {path}: {error}"))),
     }
 }

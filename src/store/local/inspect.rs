@@ -78,6 +78,14 @@ impl<D: Disk> LocalStore<D> {
         })
     }
 
+    /// Waits until no commit is under way in a folder. Blocks for as long as one is.
+    pub fn settle(&self, name: &str) {
+        // A disk that cannot lock has no commits to wait for either.
+        if let Ok(Some(folder)) = self.job_folder(name) {
+            let _ = self.disk.lock_folder(&folder);
+        }
+    }
+
     /// What lies under the private folder: parts of unfinished downloads, and files that were put aside. Blocks.
     pub fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
         let mut found = Vec::new();

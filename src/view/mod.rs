@@ -1,0 +1,4 @@
+//! What people and other programs look at: exports and tables of an archive.
+
+pub mod export;
+pub mod table;

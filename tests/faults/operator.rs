@@ -1,0 +1,173 @@
+//! What operators do: keys that are missing or misplaced, lists of all kinds.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+
+use crate::support::{Answer, Content, KEY, World, job_path};
+
+fn world_with_a_job() -> (World, Content) {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 60_000));
+    let url = world.media.on("/clip.mp4", Answer::file(&clip));
+    world.job("147", Answer::success(&[url]));
+    (world, clip)
+}
+
+#[test]
+fn a_key_that_is_missing_or_cannot_be_one_is_told_before_any_connection() {
+    let world = World::new();
+    let keys: [Option<&[u8]>; 8] = [
+        None,
+        Some(b""),
+        Some(b" \t "),
+        Some(b"\n"),
+        Some(b"two\nlines"),
+        Some(b"with space"),
+        Some(b"bell\x07"),
+        Some(b"\xff\xfe"),
+    ];
+    for key in keys {
+        let key = key.map(|key| OsString::from_vec(key.to_vec()));
+        let done = world.get(&["147"]).key(key).run().exits(2);
+        assert!(done.stderr().to_lowercase().contains("key"), "{}", done.shown());
+    }
+    assert_eq!(world.api.connections(), 0);
+}
+
+#[test]
+fn a_key_is_taken_from_a_file_from_standard_input_or_from_a_command_without_the_space_around_it() {
+    let file = |world: &World| world.file("key.txt", format!("\n {KEY}\r\nsecond line\n")).into_os_string();
+    let quoted = format!("printf '%s\\n' '{KEY}'");
+    for place in ["environment", "file", "stdin", "command"] {
+        let (world, clip) = world_with_a_job();
+        let get = world.get(&["147"]);
+        let get = match place {
+            "environment" => get.key(Some(format!("  {KEY}\n"))),
+            "file" => get.key(None::<&str>).args(&["--key-file".into(), file(&world)]),
+            "stdin" => get.key(None::<&str>).args(&["--key-file", "-"]).stdin(format!("{KEY}\n")),
+            _ => get.key(None::<&str>).args(&["--key-command", &quoted]),
+        };
+        get.run().exits(0);
+        world.holds("147", 0, &clip);
+        let body: serde_json::Value = serde_json::from_slice(&world.polls("147")[0].body).unwrap();
+        assert_eq!(body["key"], KEY, "from the {place}");
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_read_is_told_before_any_connection() {
+    let world = World::new();
+    for args in [
+        &["--key-file", "/nowhere/key"][..],
+        &["--key-file", "/"],
+        &["--key-command", "exit 3"],
+        &["--key-command", "true"],
+        &["--key-file", "x", "--key-command", "true"],
+        &["--key-file", "-", "-i", "-"],
+    ] {
+        world.get(&["147"]).key(None::<&str>).args(args).run().exits(2);
+    }
+    assert_eq!(world.api.connections(), 0);
+}
+
+#[test]
+fn a_key_among_the_arguments_is_refused_and_not_repeated() {
+    let world = World::new();
+    for args in [&["--key", KEY][..], &["--api-key", KEY], &[KEY], &["--family", KEY], &["--wait", KEY]] {
+        world.get(&["147"]).args(args).run().exits(2);
+    }
+    let with_equals = format!("--key={KEY}");
+    world.get(&["147", &with_equals]).run().exits(2);
+    assert_eq!(world.api.connections(), 0);
+}
+
+#[test]
+fn a_list_with_every_kind_of_dirt_gives_its_good_jobs_and_names_its_bad_lines() {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 60_000));
+    let url = world.media.on("/clip.mp4", Answer::file(&clip));
+    let good = ["1", "2", "3", "4", "5", "a.b-c_d"];
+    for id in good {
+        world.job(id, Answer::success(std::slice::from_ref(&url)));
+    }
+    let huge = format!("1{}", "0".repeat(30));
+    let bad = [
+        "../x",
+        "..",
+        ".",
+        "-1",
+        "%2e%2e%2fx",
+        "1/../2",
+        "/etc/passwd",
+        "a b",
+        "🦀",
+        "x\u{202e}y",
+        "\u{1b}[2J",
+        "a\\b",
+        "file:///etc/passwd",
+        "http://203.0.113.1/api/v1/enterprise/video/fetch/9",
+        "{\"id\":\"../x\"}",
+        "{\"a\":",
+    ];
+    let long = "9".repeat(200);
+    let list = format!(
+        "\u{feff}1\r\n\r\n# a comment\r\n   2   # the same\r\n1\n{}\n{long}\n3\n{huge}\n\n{{\"id\": 4}}\n\t5\t\n\n{}\na.b-c_d",
+        bad[..8].join("\n"),
+        bad[8..].join("\n"),
+    );
+    // An answer that is never closed takes the rest of the list with it, so the last good line comes by itself.
+    let path = world.file("ids.txt", list);
+    let path = path.to_str().unwrap();
+    let done = world.get(&["-i", path, "a.b-c_d"]).run().exits(1);
+    for id in ["1", "2", "3", "4", "5"] {
+        world.holds(id, 0, &clip);
+        assert_eq!(world.polls(id).len(), 1);
+    }
+    let allowed: Vec<String> = good.iter().chain([&huge.as_str()]).map(|id| job_path(id)).collect();
+    for seen in world.api.log() {
+        assert!(allowed.contains(&seen.target), "{} was asked for", seen.target);
+    }
+    for line in (6..=14).chain(21..=27) {
+        assert!(
+            done.stderr().contains(&format!("ids.txt:{line}")),
+            "line {line} is not named\n{}",
+            done.shown()
+        );
+    }
+}
+
+#[test]
+fn an_argument_that_names_no_job_is_a_usage_error_before_any_connection() {
+    let world = World::new();
+    for id in [
+        "../x",
+        "..",
+        "-1",
+        "a/b",
+        "%2e%2e",
+        "",
+        " ",
+        "a\nb",
+        "https://example.com/api/v1/enterprise/video/fetch/1",
+    ] {
+        world.get(&["--", id]).run().exits(2);
+    }
+    world.get(&[]).run().exits(2);
+    world.get(&["-i", "/nowhere/ids.txt"]).run().exits(2);
+    assert_eq!(world.api.connections(), 0);
+}
+
+#[test]
+fn a_list_of_a_million_lines_is_streamed() {
+    let (world, clip) = world_with_a_job();
+    let mut list = String::with_capacity(16 << 20);
+    list.push_str("147\n");
+    for line in 0..1_000_000 {
+        list.push_str(if line % 2 == 0 { "# nothing here\n" } else { "\r\n" });
+    }
+    list.push_str("148");
+    let done = world.get(&["-i", "-"]).stdin(list).run().exits(1);
+    world.holds("147", 0, &clip);
+    assert_eq!(world.state("148"), "failed");
+    assert!(done.peak_rss < 64 << 20, "{} MiB", done.peak_rss >> 20);
+}
