@@ -153,8 +153,8 @@ pub struct Held {
     pub rows: u64,
     /// Those that this pass had not seen before, unreadable ones too.
     pub unseen: u64,
-    /// Those of them of which the archive has no record.
-    pub missing: u64,
+    /// Whether an earlier sync has vouched for one of them: it, and all that is older, was home then.
+    pub vouched: bool,
     /// How many jobs the account has, where the page says so.
     pub total: Option<u64>,
     /// The number of the last page, where the page says so.
@@ -185,7 +185,7 @@ pub struct Pager {
 }
 
 impl Pager {
-    /// Begins at page 1. `full` reads on where a page holds nothing that the archive lacks.
+    /// Begins at page 1. `full` reads on beyond what an earlier sync has vouched for.
     #[must_use]
     pub fn new(full: bool) -> Self {
         Self {
@@ -214,7 +214,7 @@ impl Pager {
     /// | has no row | the pass is over |
     /// | holds nothing unseen, and is read to catch up | the pass is over |
     /// | holds nothing unseen, and no later page is announced | the pass is over: it repeats the last one |
-    /// | holds nothing that the archive lacks, and not all is to be read | the pass is over |
+    /// | holds a job that was vouched for, and not all is to be read | the pass is over |
     /// | as many jobs were seen as there are, and no later page is announced | the pass is over |
     /// | else | the page after it |
     ///
@@ -235,7 +235,7 @@ impl Pager {
             }
             Held { rows: 0, .. } => true,
             Held { unseen: 0, .. } if self.catching_up || !announced => true,
-            Held { missing: 0, .. } if !self.full => true,
+            Held { vouched: true, .. } if !self.full => true,
             Held { total: Some(total), .. } => self.seen >= total && !announced,
             _ => false,
         };
@@ -392,87 +392,80 @@ mod tests {
         }
     }
 
-    fn held(rows: u64, unseen: u64, missing: u64) -> Held {
-        Held { rows, unseen, missing, total: None, last_page: None }
+    fn held(rows: u64, unseen: u64) -> Held {
+        Held { rows, unseen, vouched: false, total: None, last_page: None }
     }
 
     #[test]
     fn pages_are_read_as_the_table_says() {
         let total = |held: Held, total: u64| Held { total: Some(total), ..held };
         let last = |held: Held, last: u64| Held { last_page: Some(last), ..held };
-        // full, the pages in order with what follows each.
+        let vouched = |held: Held| Held { vouched: true, ..held };
+        // What the pages hold in their order, with what follows each, and whether all is to be read.
         let table: [(bool, &[(Held, Turn)]); 11] = [
-            (true, &[(held(0, 0, 0), Turn::End)]),
-            (
-                true,
-                &[
-                    (held(30, 30, 0), Turn::Read(2)),
-                    (held(30, 30, 0), Turn::Read(3)),
-                    (held(0, 0, 0), Turn::End),
-                ],
-            ),
-            (false, &[(held(30, 30, 1), Turn::Read(2)), (held(30, 30, 0), Turn::End)]),
-            (true, &[(held(30, 30, 30), Turn::Read(2)), (held(30, 0, 0), Turn::End)]),
+            (false, &[(held(0, 0), Turn::End)]),
+            (false, &[(held(30, 30), Turn::Read(2)), (held(30, 30), Turn::Read(3)), (held(0, 0), Turn::End)]),
+            (false, &[(held(30, 30), Turn::Read(2)), (vouched(held(30, 30)), Turn::End)]),
+            (true, &[(vouched(held(30, 30)), Turn::Read(2)), (held(0, 0), Turn::End)]),
+            (false, &[(held(30, 30), Turn::Read(2)), (held(30, 0), Turn::End)]),
             // All that there is was seen: no request for an empty page.
             (
-                true,
+                false,
                 &[
-                    (last(total(held(30, 30, 30), 31), 2), Turn::Read(2)),
-                    (last(total(held(1, 1, 1), 31), 2), Turn::End),
+                    (last(total(held(30, 30), 31), 2), Turn::Read(2)),
+                    (last(total(held(1, 1), 31), 2), Turn::End),
                 ],
             ),
             // A page of repeats among later ones: thirty new jobs came between two requests, and are caught up with.
             (
-                true,
+                false,
                 &[
-                    (last(total(held(30, 30, 30), 90), 3), Turn::Read(2)),
-                    (last(total(held(30, 0, 0), 120), 4), Turn::Read(3)),
-                    (last(total(held(30, 30, 30), 120), 4), Turn::Read(4)),
-                    (last(total(held(30, 30, 30), 120), 4), Turn::Read(5)),
-                    (last(total(held(0, 0, 0), 120), 4), Turn::Read(1)),
-                    (last(total(held(30, 30, 30), 120), 4), Turn::Read(2)),
-                    (last(total(held(30, 0, 0), 120), 4), Turn::End),
+                    (last(total(held(30, 30), 90), 3), Turn::Read(2)),
+                    (last(total(held(30, 0), 120), 4), Turn::Read(3)),
+                    (last(total(held(30, 30), 120), 4), Turn::Read(4)),
+                    (last(total(held(30, 30), 120), 4), Turn::Read(5)),
+                    (last(total(held(0, 0), 120), 4), Turn::Read(1)),
+                    (last(total(held(30, 30), 120), 4), Turn::Read(2)),
+                    (last(total(held(30, 0), 120), 4), Turn::End),
                 ],
             ),
             // Jobs were removed: what moved up is read again.
             (
-                true,
+                false,
                 &[
-                    (total(held(30, 30, 30), 90), Turn::Read(2)),
-                    (total(held(30, 30, 30), 90), Turn::Read(3)),
-                    (total(held(25, 25, 25), 85), Turn::Read(2)),
-                    (total(held(30, 5, 5), 85), Turn::End),
+                    (total(held(30, 30), 90), Turn::Read(2)),
+                    (total(held(30, 30), 90), Turn::Read(3)),
+                    (total(held(25, 25), 85), Turn::Read(2)),
+                    (total(held(30, 5), 85), Turn::End),
                 ],
             ),
-            // A first page cannot have shifted, whatever the total.
-            (
-                true,
-                &[
-                    (total(held(30, 30, 30), 90), Turn::Read(2)),
-                    (total(held(30, 30, 30), 30), Turn::Read(1)),
-                    (total(held(30, 0, 0), 20), Turn::End),
-                ],
-            ),
-            // The listing stops at what is known, and still catches up with what came meanwhile.
             (
                 false,
                 &[
-                    (total(held(30, 30, 2), 90), Turn::Read(2)),
-                    (total(held(30, 30, 0), 91), Turn::Read(1)),
-                    (total(held(30, 1, 1), 91), Turn::Read(2)),
-                    (total(held(30, 0, 0), 91), Turn::End),
+                    (total(held(30, 30), 60), Turn::Read(2)),
+                    (total(held(0, 0), 29), Turn::Read(1)),
+                    (total(held(29, 0), 29), Turn::End),
+                ],
+            ),
+            // The listing stops at what was vouched for, and still catches up with what came meanwhile.
+            (
+                false,
+                &[
+                    (total(held(30, 30), 90), Turn::Read(2)),
+                    (vouched(total(held(30, 30), 91)), Turn::Read(1)),
+                    (total(held(30, 1), 91), Turn::Read(2)),
+                    (total(held(30, 0), 91), Turn::End),
                 ],
             ),
             // A total that never stops growing is not followed for ever.
-            (false, &[(total(held(30, 30, 0), 1), Turn::End)]),
             (
                 false,
                 &[
-                    (total(held(9, 9, 1), 90), Turn::Read(2)),
-                    (total(held(9, 9, 0), 91), Turn::Read(1)),
-                    (total(held(9, 9, 0), 92), Turn::Read(1)),
-                    (total(held(9, 9, 0), 93), Turn::Read(1)),
-                    (total(held(9, 9, 0), 94), Turn::End),
+                    (total(held(9, 9), 90), Turn::Read(2)),
+                    (vouched(total(held(9, 9), 91)), Turn::Read(1)),
+                    (vouched(total(held(9, 9), 92)), Turn::Read(1)),
+                    (vouched(total(held(9, 9), 93)), Turn::Read(1)),
+                    (vouched(total(held(9, 9), 94)), Turn::End),
                 ],
             ),
         ];
@@ -551,7 +544,7 @@ mod tests {
                 let unseen = rows.iter().filter(|id| seen.insert(**id)).count() as u64;
                 let last_page = tells_total.then_some(total.div_ceil(PER_PAGE).max(1));
                 let total = tells_total.then_some(total);
-                let held = Held { rows: rows.len() as u64, unseen, missing: unseen, total, last_page };
+                let held = Held { rows: rows.len() as u64, unseen, vouched: false, total, last_page };
                 if pager.after(held) == Turn::End {
                     break;
                 }

@@ -12,6 +12,7 @@
 //!
 //! A job that waits for the service holds no slot, no lane and no place among the ready.
 
+pub mod account;
 pub mod archive;
 pub mod assembly;
 mod download;
@@ -22,6 +23,7 @@ mod output;
 mod rate;
 mod record;
 pub mod survey;
+pub mod sync;
 pub mod verify;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
