@@ -301,7 +301,8 @@ impl Summary {
         self.worst.for_now |= !for_good;
         let last =
             manifest.missing.iter().find_map(|missing| missing.reasons.last()).or(manifest.error.as_ref());
-        let (words, detail) = last.map_or(("", ""), |reason| (reason.cause.words(), reason.detail.as_str()));
+        let (words, detail) =
+            last.map_or(("no output came", ""), |reason| (reason.cause.words(), reason.detail.as_str()));
         self.group(words, &job.to_string(), detail);
     }
 
@@ -345,4 +346,202 @@ impl Summary {
 pub fn is_for_good(missing: &MissingRecord) -> bool {
     let passing = |cause: Cause| cause.class() == Class::Transient;
     missing.gone || !missing.reasons.iter().any(|reason| passing(reason.cause))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::job::{DEFAULT_ORIGIN, Defaults};
+    use crate::manifest::Reason;
+    use serde_json::Map;
+
+    fn job(text: &str) -> JobRef {
+        Defaults::new(DEFAULT_ORIGIN, None).unwrap().parse(text).unwrap().job
+    }
+
+    /// A record with outputs that are missing, each for these causes, and as many outputs that are here.
+    fn manifest(missing: &[(bool, &[Cause])], here: usize) -> Manifest {
+        let mut manifest = Manifest::new(&job("147"), "");
+        let reason = |cause: &Cause| Reason::of(&Failure::new(*cause, "seen"), None, None);
+        let record = |(output, (gone, causes)): (usize, &(bool, &[Cause]))| MissingRecord {
+            output,
+            gone: *gone,
+            reasons: causes.iter().map(reason).collect(),
+            unknown: Map::new(),
+        };
+        manifest.missing = missing.iter().enumerate().map(record).collect();
+        manifest.outputs = Some(missing.len() + here);
+        manifest.files = (missing.len()..missing.len() + here)
+            .map(|output| crate::manifest::FileRecord {
+                output,
+                path: format!("147-{output}.gif"),
+                bytes: 6,
+                sha256: crate::manifest::Digest::of(b"GIF89a"),
+                kind: "gif".into(),
+                source: String::new(),
+                rung: Rung::Output,
+                etag: None,
+                last_modified: None,
+                attempts: 1,
+                archived_at: String::new(),
+                left: Vec::new(),
+                unknown: Map::new(),
+            })
+            .collect();
+        manifest.state = manifest.derived_state();
+        manifest
+    }
+
+    fn after(events: &[Event<'_>]) -> Summary {
+        let mut summary = Summary::default();
+        for event in events {
+            summary.note(event);
+        }
+        summary
+    }
+
+    /// An end, where it is counted, the exit code of a run with it alone, and its word.
+    type EndRow<'a> = (JobEnd<'a>, fn(&Summary) -> u64, u8, &'static str);
+
+    #[test]
+    fn every_end_is_counted_once_and_where_it_belongs() {
+        let job = job("147");
+        let whole = manifest(&[], 1);
+        let partial = manifest(&[(false, &[Cause::Absent])], 1);
+        let failed = manifest(&[(false, &[Cause::NotMedia])], 0);
+        let gone = manifest(&[(true, &[Cause::Absent])], 0);
+        let failure = Failure::new(Cause::JobFailed, "no");
+        let table: [EndRow<'_>; 9] = [
+            (JobEnd::Kept(&whole), |summary| summary.kept, 0, "kept"),
+            (JobEnd::Archived(&whole), |summary| summary.archived, 0, "archived"),
+            (JobEnd::Incomplete(&partial), |summary| summary.partial, 1, "partial"),
+            (JobEnd::Incomplete(&failed), |summary| summary.failed, 1, "failed"),
+            (JobEnd::Incomplete(&gone), |summary| summary.gone, 1, "gone"),
+            (JobEnd::Pending, |summary| summary.pending, 4, "pending"),
+            (JobEnd::Failed(&failure), |summary| summary.failed, 1, "failed"),
+            (JobEnd::Local("disk full"), |summary| summary.local, 5, "local"),
+            (JobEnd::Cancelled, |summary| summary.cancelled, 0, "cancelled"),
+        ];
+        for (end, count, exit_code, word) in table {
+            let summary = after(&[Event::JobEnded { job: &job, end }]);
+            let all = summary.kept
+                + summary.archived
+                + summary.partial
+                + summary.failed
+                + summary.gone
+                + summary.pending
+                + summary.local
+                + summary.cancelled;
+            assert_eq!((count(&summary), summary.jobs, all), (1, 1, 1), "{word}");
+            assert_eq!((summary.exit_code(), end.word()), (exit_code, word));
+            assert_eq!(summary.not_complete(), u64::from(!end.is_complete()), "{word}");
+            assert_eq!(summary.failures.len(), usize::from(exit_code != 0), "{word}");
+        }
+    }
+
+    /// | what held | exit code |
+    /// | --- | --- |
+    /// | nothing | 0 |
+    /// | the account was refused, whatever else | 3 |
+    /// | else this machine failed, whatever else | 5 |
+    /// | else something is missing for good | 1 |
+    /// | else something may come later | 4 |
+    #[test]
+    fn of_several_exit_codes_the_first_of_3_5_1_4_holds() {
+        let one = job("1");
+        let ended = |end| Event::JobEnded { job: &one, end };
+        let auth = Failure::new(Cause::NoCredits, "");
+        let for_good = Failure::new(Cause::JobFailed, "");
+        let for_now = Failure::new(Cause::ServerError, "");
+        let (auth, for_good) = (ended(JobEnd::Failed(&auth)), ended(JobEnd::Failed(&for_good)));
+        let (for_now, local) = (ended(JobEnd::Failed(&for_now)), ended(JobEnd::Local("")));
+        let table: [(&[Event<'_>], u8); 10] = [
+            (&[], 0),
+            (&[auth], 3),
+            (&[local], 5),
+            (&[for_good], 1),
+            (&[for_now], 4),
+            (&[for_now, for_good, local, auth], 3),
+            (&[for_now, for_good, local], 5),
+            (&[for_now, for_good], 1),
+            (&[ended(JobEnd::Cancelled), for_now], 4),
+            (&[Event::RefRefused { place: "a:1", why: "no" }, for_now], 1),
+        ];
+        for (events, want) in table {
+            assert_eq!(after(events).exit_code(), want, "{events:?}");
+        }
+        let mut summary = after(&[for_now]);
+        summary.note_local();
+        assert_eq!(summary.exit_code(), 5);
+        summary.note_auth();
+        assert_eq!(summary.exit_code(), 3);
+    }
+
+    #[test]
+    fn a_missing_output_is_for_good_unless_some_source_may_serve_later() {
+        type Row<'a> = (&'a [(bool, &'a [Cause])], u8);
+        let table: [Row<'_>; 5] = [
+            (&[(false, &[Cause::Absent, Cause::NotMedia])], 1),
+            (&[(false, &[Cause::Absent, Cause::Stalled])], 4),
+            (&[(true, &[Cause::Absent, Cause::Stalled])], 1),
+            (&[(false, &[Cause::Stalled]), (false, &[Cause::Absent])], 1),
+            (&[(false, &[])], 1),
+        ];
+        for (missing, want) in table {
+            let record = manifest(missing, 1);
+            let ended = Event::JobEnded { job: &job("1"), end: JobEnd::Incomplete(&record) };
+            assert_eq!(after(&[ended]).exit_code(), want, "{missing:?}");
+        }
+    }
+
+    #[test]
+    fn failures_are_grouped_by_cause_with_the_first_ten_jobs() {
+        let jobs: Vec<JobRef> = (1..=12).map(|id| job(&id.to_string())).collect();
+        let failure = |detail: &str| Failure::new(Cause::JobFailed, detail);
+        let mut summary = Summary::default();
+        for (job, detail) in jobs.iter().zip(["", "first", "second"].into_iter().cycle()) {
+            summary.note(&Event::JobEnded { job, end: JobEnd::Failed(&failure(detail)) });
+        }
+        summary.note(&Event::JobEnded { job: &jobs[0], end: JobEnd::Pending });
+        let record = manifest(&[(false, &[Cause::Stalled, Cause::Absent])], 0);
+        summary.note(&Event::JobEnded { job: &jobs[1], end: JobEnd::Incomplete(&record) });
+        let nothing_said = manifest(&[(false, &[])], 0);
+        summary.note(&Event::JobEnded { job: &jobs[2], end: JobEnd::Incomplete(&nothing_said) });
+
+        let words: Vec<&str> = summary.failures.keys().map(String::as_str).collect();
+        let want = [
+            "no output came",
+            "still processing when the wait was over",
+            "the file is not there",
+            "the job failed at the service",
+        ];
+        assert_eq!(words, want);
+        let group = &summary.failures["the job failed at the service"];
+        assert_eq!((group.jobs, group.detail.as_str()), (12, "first"));
+        assert_eq!(group.first, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]);
+        assert_eq!(summary.failures["the file is not there"].detail, "seen");
+    }
+
+    #[test]
+    fn files_and_bytes_are_added_up_and_wasted_ones_are_bytes_too() {
+        let job = job("147");
+        let file = FileRef { job: &job, output: 0 };
+        let failure = Failure::new(Cause::Broken, "");
+        let summary = after(&[
+            Event::JobStarted { job: &job },
+            Event::JobWaiting { job: &job, why: "", eta: None, wait: Duration::ZERO },
+            Event::JobReady { job: &job, outputs: 1, to_fetch: 1 },
+            Event::Warning { job: None, text: "" },
+            Event::FileStarted { file, rung: Rung::Output, source: "" },
+            Event::FileSized { file, total: Some(9), resumed: 0 },
+            Event::FileReceived { file, bytes: 5 },
+            Event::FileEnded { file, end: FileEnd::Left { failure: &failure } },
+            Event::FileReceived { file, bytes: 9 },
+            Event::FileEnded { file, end: FileEnd::Cancelled },
+            Event::FileEnded { file, end: FileEnd::Proven { bytes: 9 } },
+        ]);
+        let want = Summary { files: 1, file_bytes: 9, received_bytes: 14, ..Summary::default() };
+        assert_eq!(summary, want);
+    }
 }

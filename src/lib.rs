@@ -13,6 +13,7 @@ pub mod plan;
 pub mod query;
 pub mod reply;
 pub mod retry;
+pub mod serve;
 pub mod store;
 pub mod text;
 pub mod verdict;

@@ -5,7 +5,7 @@
 //! file is there for readers, and a record whose word disagrees is damaged. Fields that this version does not know
 //! survive a rewrite. A record of a newer version is refused and never rewritten.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
@@ -21,6 +21,8 @@ pub const FORMAT: &str = "vfetch.manifest";
 pub const VERSION: u32 = 1;
 /// A record larger than this is not one of ours.
 pub const MANIFEST_MAX: u64 = 64 * 1024 * 1024;
+/// A record that is longer than this with its indents is written without them.
+const PRETTY_MAX: usize = 4 * 1024 * 1024;
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -320,6 +322,26 @@ pub fn seconds_of(timestamp: &str) -> Option<u64> {
     moment.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
+/// Takes so many bytes and refuses more.
+struct Bounded {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.most.saturating_sub(self.bytes.len()) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Why a record cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
@@ -407,11 +429,18 @@ impl Manifest {
     }
 
     /// The record as it stands in its file, with its state brought up to date.
+    ///
+    /// It is indented for people's eyes, unless that makes it very long: an answer can be nested so that each of its
+    /// bytes becomes a line of spaces.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut settled = self.clone();
         settled.state = self.derived_state();
-        let mut bytes = serde_json::to_vec_pretty(&settled).unwrap_or_default();
+        let mut pretty = Bounded { bytes: Vec::new(), most: PRETTY_MAX };
+        let mut bytes = match serde_json::to_writer_pretty(&mut pretty, &settled) {
+            Ok(()) => pretty.bytes,
+            Err(_) => serde_json::to_vec(&settled).unwrap_or_default(),
+        };
         bytes.push(b'\n');
         bytes
     }
@@ -566,6 +595,18 @@ mod tests {
                 .iter()
                 .all(|bad| seconds_of(bad).is_none())
         );
+    }
+
+    #[test]
+    fn an_answer_that_is_nested_deep_does_not_blow_its_record_up() {
+        let depth = 100;
+        let numbers = vec!["1"; 200_000].join(",");
+        let nested = format!("{}{numbers}{}", "[".repeat(depth), "]".repeat(depth));
+        let mut manifest = empty();
+        manifest.reply.insert("deep".into(), serde_json::from_str(&nested).unwrap());
+        let bytes = manifest.to_bytes();
+        assert!(bytes.len() < 2 * nested.len(), "{} bytes for {}", bytes.len(), nested.len());
+        assert_eq!(Manifest::read(&bytes).unwrap(), manifest);
     }
 
     #[test]

@@ -16,7 +16,7 @@ const BACKOFF_BASE: Duration = Duration::from_millis(500);
 /// No back-off grows beyond this.
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
 /// No two attempts at the same thing come closer than this, whatever the dice say.
-const BACKOFF_FLOOR: Duration = Duration::from_millis(250);
+pub const BACKOFF_FLOOR: Duration = Duration::from_millis(250);
 /// The bounds within which a server's estimate is believed: shorter would hurry it, longer would miss an early end.
 const ETA_BOUNDS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// The wait between polls once the estimate is used up (the vendor's own samples poll each 5 to 10 s).

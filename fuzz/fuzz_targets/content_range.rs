@@ -9,7 +9,8 @@ type Asked<'a> = (u64, Option<u64>, Option<u64>, (u64, u64, u64), &'a str);
 
 fuzz_target!(|asked: Asked<'_>| {
     let (from, known_total, content_length, (first, last, total), header) = asked;
-    for header in [header, &format!("bytes {first}-{last}/{total}"), &format!("bytes {from}-{last}/{total}")] {
+    for header in [header, &format!("bytes {first}-{last}/{total}"), &format!("bytes {from}-{last}/{total}")]
+    {
         check(from, known_total, content_length, header);
     }
 });

@@ -1,8 +1,10 @@
 //! `vfetch get`: waits for jobs and brings their files home.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::{Args as _, FromArgMatches as _};
 use vfetch::engine::archive;
 use vfetch::engine::{Options, Session};
 use vfetch::job::{DEFAULT_FAMILY, DEFAULT_ORIGIN, Defaults};
@@ -54,6 +56,8 @@ pub(crate) struct GetArgs {
     account: AccountArgs,
     #[command(flatten)]
     show: OutputArgs,
+    #[arg(skip)]
+    results: report::Results,
 }
 
 /// Runs the command; its exit code.
@@ -80,6 +84,21 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
 }
 
 impl GetArgs {
+    /// The arguments that these words are, as if they had been typed where no environment sets anything.
+    pub(crate) fn of(words: &[OsString]) -> Result<Self, CliError> {
+        let command = clap::Command::new("get").no_binary_name(true);
+        let command = Self::augment_args(command).mut_args(|arg| arg.env(None::<&'static str>));
+        let parsed = command.try_get_matches_from(words);
+        parsed
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|error| CliError::usage(error.to_string()))
+    }
+
+    /// The same, without the lines on standard output.
+    pub(crate) fn without_results(self) -> Self {
+        Self { results: report::Results::None, ..self }
+    }
+
     fn options(&self) -> Options {
         Options { check: self.check, force: self.force, skip_gone: self.skip_gone, ..self.transfer.options() }
     }
@@ -88,6 +107,7 @@ impl GetArgs {
         report::Settings {
             progress: self.show.progress,
             json: self.show.json,
+            results: self.results,
             quiet: self.show.quiet,
             verbose: self.show.verbose,
             destination: self.output.display().to_string(),

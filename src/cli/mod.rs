@@ -4,9 +4,11 @@
 //! [`refs`] and [`report`]. Everything here uses the library as any other program would.
 
 mod args;
+mod demo;
 mod error;
 mod get;
 mod key;
+mod mock;
 mod refs;
 mod report;
 mod signals;
@@ -44,12 +46,18 @@ struct Cli {
 enum Command {
     /// Wait for jobs and bring their files home.
     Get(Box<get::GetArgs>),
+    /// See the whole of vfetch at work, without an account and without the network.
+    Demo(demo::DemoArgs),
+    /// Serve a look-alike of the API on this machine, for trials without an account.
+    Mock(mock::MockArgs),
 }
 
 impl Command {
     async fn run(self) -> Result<u8, CliError> {
         match self {
             Self::Get(args) => get::run(*args).await,
+            Self::Demo(args) => demo::run(args).await,
+            Self::Mock(args) => mock::run(args).await,
         }
     }
 }

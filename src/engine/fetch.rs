@@ -409,15 +409,17 @@ impl<'a> OneJob<'a> {
         let session = self.session;
         let job = &self.asked.job;
         session.report(&Event::JobReady { job, outputs: done.outputs.len(), to_fetch: to_fetch.len() });
+        let answered_at = session.moment();
         let context = JobContext {
             session,
             job,
             order: self.order,
             birth: self.birth,
-            left: self.deadline().saturating_sub(session.moment()),
+            left: self.deadline().saturating_sub(answered_at),
             begun: OnceLock::new(),
             listed: if self.rescued { Listed::Alone } else { Listed::Beside(beside) },
-            fresh_until: self.fresh.then(|| session.moment() + plan::FRESH_FOR),
+            fresh_until: self.fresh.then(|| answered_at + plan::FRESH_FOR),
+            answered_at,
             refreshed: OnceCell::new(),
             place: Mutex::new(self.place.take()),
         };

@@ -32,6 +32,8 @@ pub(super) struct JobContext<'a> {
     /// The listing's links: a further source for each output, or the only one where the API has no answer.
     pub(super) listed: Listed,
     pub(super) fresh_until: Option<Moment>,
+    /// When the API gave the links; it is not asked again right after it.
+    pub(super) answered_at: Moment,
     /// The links of a second answer, asked for once when all of the first ones have failed.
     pub(super) refreshed: OnceCell<Result<Vec<Output>, Failure>>,
     /// The job's place among what is ready; it serves the first of its transfers until that begins.
@@ -221,7 +223,10 @@ impl Ladder<'_> {
         self.asked_again = true;
         let context = self.context;
         let ask = || async {
-            match super::fetch::ask(context.session, context.job, context.deadline()).await? {
+            let deadline = context.deadline();
+            let not_before = context.answered_at + crate::retry::BACKOFF_FLOOR;
+            tokio::time::sleep_until(context.session.instant(not_before.min(deadline))).await;
+            match super::fetch::ask(context.session, context.job, deadline).await? {
                 reply::Reply::Done(done) => Ok(done.outputs),
                 reply::Reply::Pending(_) => Err(Failure::new(Cause::JobNotFound, "it is no longer done")),
             }

@@ -1,5 +1,7 @@
 //! From what a job brought to the record that says so.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Map;
 
 use super::output::Delivery;
@@ -64,7 +66,6 @@ pub(super) fn done(
     let visible = std::mem::take(&mut manifest.files);
     manifest.outputs = Some(outputs);
     manifest.error = None;
-    manifest.missing = missing;
     manifest.meta = done.meta;
     manifest.reply = done.rest;
     manifest.job.answered_id = done.answered_id.filter(|answered| answered != job.id.as_str());
@@ -82,12 +83,27 @@ pub(super) fn done(
         manifest.files.push(file);
         files.push((delivery.fetched.proven, key));
     }
+    let known_before = std::mem::replace(&mut manifest.missing, missing);
+    list_the_rest(&mut manifest, outputs, known_before);
     manifest.files.sort_by_key(|file| file.output);
     manifest.missing.sort_by_key(|missing| missing.output);
     manifest.state = manifest.derived_state();
     Draft { manifest, files }
 }
 
+/// Lists the outputs that a stop cut short: with what was known of them before, or with nothing.
+fn list_the_rest(manifest: &mut Manifest, outputs: usize, known_before: Vec<MissingRecord>) {
+    let missing = manifest.missing.iter().map(|missing| missing.output);
+    let listed: HashSet<usize> = manifest.files.iter().map(|file| file.output).chain(missing).collect();
+    let mut known: HashMap<usize, MissingRecord> =
+        known_before.into_iter().map(|missing| (missing.output, missing)).collect();
+    for output in (0..outputs).filter(|output| !listed.contains(output)) {
+        let unheard = MissingRecord { output, gone: false, reasons: Vec::new(), unknown: Map::new() };
+        manifest.missing.push(known.remove(&output).unwrap_or(unheard));
+    }
+}
+
+/// A name under which the new file disturbs no other; see [`Key::free`].
 fn free_key(job: &JobRef, delivery: &Delivery, visible: &[FileRecord], kept: &[FileRecord]) -> Key {
     let known = delivery.fetched.kind.extension();
     let extension = known.unwrap_or_else(|| media::extension_for_unknown(&delivery.url_path));

@@ -11,3 +11,4 @@ mod faults;
 mod order;
 mod rules;
 mod run;
+mod splice;

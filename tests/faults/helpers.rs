@@ -179,3 +179,12 @@ fn the_check_after_each_run_sees_what_must_not_be() {
         assert!(said.contains(want), "{want}: {said}");
     }
 }
+
+#[test]
+fn what_the_network_does_is_traced_so_that_the_search_for_the_key_has_something_to_search() {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 60_000));
+    world.job("147", Answer::success(&[world.media.on("/clip.mp4", Answer::file(&clip))]));
+    world.get(&["147"]).run().exits(0).says(" DEBUG ").says(&world.api.authority());
+    world.get(&["147"]).quietly().run().exits(0).never_says(" DEBUG ");
+}

@@ -48,6 +48,21 @@ fn a_signal_in_the_middle_of_a_file_ends_the_run_soon_and_the_next_one_goes_on_f
 }
 
 #[test]
+fn a_signal_leaves_no_event_without_its_end_and_no_run_without_its_summary() {
+    let (world, _) = world_with_a_clip_that_stops();
+    world.job("1", Answer::processing());
+    world.job("2", Answer::failed("no"));
+    let running = world.get(&["147", "1", "2", "--json"]).spawn();
+    world.wait_for_staged(2 << 20);
+    world.api.wait_for("all jobs asked for", |log| log.len() >= 3);
+    running.signal(Signal::TERM);
+    let done = running.wait().exits(143);
+    let last = done.stdout().lines().last().unwrap_or_default().to_owned();
+    let summary: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert_eq!((&summary["exit_code"], &summary["cancelled"]), (&json!(143), &json!(2)), "{last}");
+}
+
+#[test]
 fn a_second_signal_is_obeyed_at_once() {
     let (world, clip) = world_with_a_clip_that_stops();
     let running = begin(&world);
@@ -125,6 +140,14 @@ fn two_hundred_outputs_at_once_need_little_memory() {
     let done = world.get(&["147", "-j", "200", "-x", "200"]).run().exits(0);
     world.holds("147", 199, &clips[199]);
     assert!(done.peak_rss < MEMORY, "{} MiB", done.peak_rss >> 20);
+}
+
+#[test]
+fn as_many_files_are_open_as_transfers_need_and_few_more() {
+    let (world, clips) = world_with_200_outputs(50_000);
+    let done = world.get(&["147", "-j", "8"]).run().exits(0);
+    world.holds("147", 199, &clips[199]);
+    assert!((8..=2 * 8 + 32).contains(&done.peak_files), "{} files for 8 transfers", done.peak_files);
 }
 
 #[test]

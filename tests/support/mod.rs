@@ -29,6 +29,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod content;
+mod prepared;
 pub(crate) mod run;
 pub(crate) mod server;
 pub(crate) mod tls;

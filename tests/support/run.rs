@@ -144,7 +144,17 @@ impl<'w> Get<'w> {
             std::thread::spawn(move || pipe.write_all(&bytes));
         }
         let limit = self.limit;
-        Running { world: self.world, child, args: self.args, stdout, stderr, began, limit, before, peak: 0 }
+        Running {
+            world: self.world,
+            child,
+            args: self.args,
+            stdout,
+            stderr,
+            began,
+            limit,
+            before,
+            peak: (0, 0),
+        }
     }
 
     fn command(&self) -> Command {
@@ -190,7 +200,8 @@ pub(crate) struct Running<'w> {
     began: Instant,
     limit: Duration,
     before: verify::Before,
-    peak: u64,
+    /// Of memory in bytes, and of open files.
+    peak: (u64, usize),
 }
 
 impl Running<'_> {
@@ -216,7 +227,8 @@ impl Running<'_> {
             if let Some(status) = self.child.try_wait().expect("the program can be waited for") {
                 break status;
             }
-            self.peak = self.peak.max(peak_rss(self.child.id()).unwrap_or(0));
+            self.peak.0 = self.peak.0.max(peak_rss(self.child.id()).unwrap_or(0));
+            self.peak.1 = self.peak.1.max(open_files(self.child.id()));
             if self.began.elapsed() > self.limit {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
@@ -230,8 +242,10 @@ impl Running<'_> {
             args: self.args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect(),
             stdout: read(&self.stdout),
             stderr: read(&self.stderr),
+            began: self.began,
             took: self.began.elapsed(),
-            peak_rss: self.peak,
+            peak_rss: self.peak.0,
+            peak_files: self.peak.1,
         };
         verify::check(self.world, &self.before, &done);
         done
@@ -245,6 +259,11 @@ fn peak_rss(pid: u32) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// How many files the process has open.
+fn open_files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
 /// A run that has ended, and was found to have broken none of the promises.
 #[derive(Debug)]
 pub(crate) struct Done {
@@ -252,9 +271,12 @@ pub(crate) struct Done {
     pub(crate) args: Vec<String>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
+    pub(crate) began: Instant,
     pub(crate) took: Duration,
     /// The most memory that was seen, in bytes.
     pub(crate) peak_rss: u64,
+    /// The most open files that were seen.
+    pub(crate) peak_files: usize,
 }
 
 impl Done {

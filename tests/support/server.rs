@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::answer::{Answer, Before, Ending, Framing, Ranges, Script};
+use super::answer::{Answer, Before, Ending, Framing, Script};
 use super::content::Content;
+use super::prepared::Prepared;
 
 /// A stalled connection looks this often whether the client has given up.
 const LOOK_EACH: Duration = Duration::from_millis(50);
@@ -33,7 +34,7 @@ pub(crate) struct Seen {
     pub(crate) body: Vec<u8>,
     /// Which call of its path it is, from 0.
     pub(crate) call: usize,
-    /// How many requests were under way at this host, this one included.
+    /// How many requests were under way at this host, this one included; never more than the client had.
     pub(crate) in_flight: usize,
 }
 
@@ -104,7 +105,7 @@ impl Server {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 std::thread::spawn(move || {
                     if let Some(wire) = Wire::open(stream, tls) {
-                        Connection { shared, wire, input: Vec::new() }.serve();
+                        Connection { shared, wire, input: Vec::new(), under_way: None }.serve();
                     }
                 });
             }
@@ -259,6 +260,8 @@ struct Connection {
     shared: Arc<Shared>,
     wire: Wire,
     input: Vec<u8>,
+    /// Given up before the last byte goes out: what the client may take for the end must not come before it.
+    under_way: Option<UnderWay>,
 }
 
 impl Connection {
@@ -276,6 +279,7 @@ impl Connection {
             seen.call = script.as_ref().map_or(0, |(_, call)| *call);
             let under_way = UnderWay::begin(&self.shared);
             seen.in_flight = under_way.count;
+            self.under_way = Some(under_way);
             held(&self.shared.log).push(seen.clone());
             self.shared.news.notify_all();
             let answer = match script {
@@ -285,7 +289,7 @@ impl Connection {
             };
             let answer = answer.decide.as_ref().map_or_else(|| answer.clone(), |decide| decide(&seen));
             let after = self.answer(&answer, &seen);
-            drop(under_way);
+            self.under_way = None;
             match after {
                 Ok(After::KeepAlive) if !asks_to_close => {}
                 Ok(After::KeepAlive | After::Close) | Err(_) => return self.wire.close(),
@@ -338,11 +342,15 @@ impl Connection {
             Before::Reset => return Ok(After::Reset),
         }
         if let Some(bytes) = &answer.verbatim {
+            self.under_way = None;
             self.wire.write_all(bytes)?;
             return Ok(After::Close);
         }
         self.wire.write_all(&answer.preamble)?;
         let prepared = Prepared::new(answer, seen);
+        if prepared.len() == 0 {
+            self.under_way = None;
+        }
         self.wire.write_all(prepared.head(answer).as_bytes())?;
         let after = self.send_body(answer, &prepared)?;
         self.wire.write_all(&answer.surplus)?;
@@ -363,8 +371,11 @@ impl Connection {
             if count == 0 {
                 break;
             }
-            self.send_piece(answer, &buffer[..count])?;
             sent += count as u64;
+            if sent == stop_at.min(prepared.len()) {
+                self.under_way = None;
+            }
+            self.send_piece(answer, &buffer[..count])?;
             self.shared.body_bytes.fetch_add(count as u64, Ordering::SeqCst);
             self.pause(pause)?;
         }
@@ -428,6 +439,7 @@ impl Connection {
 
     /// Sends nothing until the client gives up.
     fn stall(&mut self) -> io::Result<After> {
+        self.under_way = None;
         self.wire.flush()?;
         self.wire.tcp().set_read_timeout(Some(LOOK_EACH))?;
         let mut buffer = [0; 64];
@@ -459,118 +471,5 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.shared.in_flight.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// An answer with what the request made of it: which status, which part of the body, which headers on top.
-struct Prepared {
-    status: u16,
-    body: Content,
-    from: u64,
-    headers: Vec<(&'static str, String)>,
-}
-
-impl Prepared {
-    fn new(answer: &Answer, seen: &Seen) -> Self {
-        let total = answer.body.len();
-        let etag = answer.etag.clone();
-        let mut headers: Vec<(&str, String)> = etag.iter().map(|etag| ("ETag", etag.clone())).collect();
-        if matches!(answer.ranges, Ranges::Right | Ranges::Blind | Ranges::Shifted(_)) {
-            headers.push(("Accept-Ranges", "bytes".into()));
-        }
-        let whole =
-            Self { status: answer.status, body: answer.body.clone(), from: 0, headers: headers.clone() };
-        let part = |from: u64, shown: u64| {
-            let mut headers = headers.clone();
-            headers.push(("Content-Range", format!("bytes {shown}-{}/{total}", total.saturating_sub(1))));
-            Self { status: 206, body: answer.body.clone(), from, headers }
-        };
-        if answer.status != 200 {
-            return whole;
-        }
-        if let Ranges::Unasked(from) = answer.ranges {
-            return part(from, from);
-        }
-        let Some(from) = seen.range_from() else { return whole };
-        let same = seen.header("If-Range").is_none_or(|given| etag.as_deref() == Some(given));
-        let no_gzip = !seen.header("Accept-Encoding").unwrap_or_default().contains("gzip");
-        match answer.ranges {
-            Ranges::Right | Ranges::Blind | Ranges::OnlyWithoutGzip if from >= total => {
-                unsatisfied(total, headers)
-            }
-            Ranges::Right if same => part(from, from),
-            Ranges::OnlyWithoutGzip if same && no_gzip => part(from, from),
-            Ranges::Blind => part(from, from),
-            Ranges::Shifted(by) => {
-                let from = from.saturating_add_signed(by).min(total - 1);
-                part(from, from)
-            }
-            Ranges::Unlabelled => Self { status: 206, from, ..whole },
-            Ranges::Multipart => multipart(&answer.body, from, headers),
-            Ranges::Refused => unsatisfied(total, headers),
-            Ranges::Right | Ranges::OnlyWithoutGzip | Ranges::Ignored | Ranges::Unasked(_) => whole,
-        }
-    }
-
-    fn len(&self) -> u64 {
-        self.body.len() - self.from
-    }
-
-    fn fill(&self, offset: u64, buffer: &mut [u8]) -> usize {
-        self.body.fill(self.from + offset, buffer)
-    }
-
-    fn head(&self, answer: &Answer) -> String {
-        let odd = matches!(answer.framing, Framing::ChunkedOddly);
-        let mut lines = vec![format!("{} {} {}", answer.version, self.status, reason(self.status))];
-        let mine: Vec<(String, String)> =
-            self.headers.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
-        let given = answer.headers.iter().filter(|(name, _)| mine.iter().all(|(known, _)| known != name));
-        lines.extend(given.cloned().chain(mine.clone()).map(|(name, value)| {
-            let name = if odd { name.to_ascii_uppercase() } else { name };
-            format!("{name}: {value}")
-        }));
-        match &answer.framing {
-            Framing::Length => lines.push(format!("Content-Length: {}", self.len())),
-            Framing::Claims(claims) => {
-                lines.extend(claims.iter().map(|claim| format!("Content-Length: {claim}")));
-            }
-            Framing::Chunked | Framing::ChunkedWithoutEnd => lines.push("Transfer-Encoding: chunked".into()),
-            Framing::ChunkedOddly => lines.push("tRaNsFeR-eNcOdInG: Chunked".into()),
-            Framing::LengthAndChunked => {
-                lines.push(format!("Content-Length: {}", self.len()));
-                lines.push("Transfer-Encoding: chunked".into());
-            }
-            Framing::UntilClose => lines.push("Connection: close".into()),
-        }
-        lines.join("\r\n") + "\r\n\r\n"
-    }
-}
-
-fn unsatisfied(total: u64, mut headers: Vec<(&'static str, String)>) -> Prepared {
-    headers.push(("Content-Range", format!("bytes */{total}")));
-    Prepared { status: 416, body: Content::of(b""), from: 0, headers }
-}
-
-fn multipart(body: &Content, from: u64, mut headers: Vec<(&'static str, String)>) -> Prepared {
-    let (bytes, total) = (body.bytes(), body.len());
-    let start = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
-    let head = format!(
-        "\r\n--cut\r\nContent-Type: video/mp4\r\nContent-Range: bytes {from}-{}/{total}\r\n\r\n",
-        total.saturating_sub(1)
-    );
-    let parts = [head.as_bytes(), &bytes[start..], b"\r\n--cut--\r\n"].concat();
-    headers.push(("Content-Type", "multipart/byteranges; boundary=cut".into()));
-    Prepared { status: 206, body: Content::of(parts), from: 0, headers }
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        206 => "Partial Content",
-        300..=399 => "Elsewhere",
-        404 => "Not Found",
-        400..=499 => "No",
-        _ => "Trouble",
     }
 }

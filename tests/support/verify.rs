@@ -5,13 +5,16 @@
 //! 3. every record keeps to the schema, and each file that it names has its exact length and digest;
 //! 4. no file under a final name holds anything but a content that the test announced;
 //! 5. nothing outside the archive was written, and no name in it is one that a system could trip over;
-//! 6. no panic, and nothing in either output that a terminal would obey;
-//! 7. exit 0 means that each job that was asked for is complete, and the digests on standard output are those of files.
+//! 6. no job was asked for more often, and no host got more at once, than manners allow;
+//! 7. no panic, and nothing in either output that a terminal would obey;
+//! 8. with `--json` every line is an event, every start has its end, and the summary comes last;
+//! 9. exit 0 means that each job that was asked for is complete, and the digests on standard output are those of files.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -70,9 +73,11 @@ pub(crate) fn check(world: &World, before: &Before, done: &Done) {
     let mut check = Check { world, wrong: Vec::new(), digests: BTreeMap::new() };
     check.output(done);
     check.requests();
+    check.manners(done);
     check.outside(before);
     check.archive();
     check.success(done);
+    check.json_lines(done);
     assert!(check.wrong.is_empty(), "\n{}\n{}", check.wrong.join("\n"), done.shown());
 }
 
@@ -182,6 +187,26 @@ impl Check<'_> {
             }
             if seen.method != "GET" || !seen.body.is_empty() {
                 self.note(format!("a media host was sent something: {}", about(&seen)));
+            }
+        }
+    }
+
+    /// No job is asked for more often than 4 times a second, and no host gets more at once than it may.
+    fn manners(&mut self, done: &Done) {
+        const POLLS_APART: Duration = Duration::from_millis(250);
+        let mut last: BTreeMap<String, Instant> = BTreeMap::new();
+        for seen in self.world.api.log().into_iter().filter(|seen| seen.at >= done.began) {
+            // The server notes the time before it answers, so what it sees is never shorter than what was waited.
+            let pause = last.insert(seen.target.clone(), seen.at).map(|last| seen.at.duration_since(last));
+            if pause.is_some_and(|pause| pause < POLLS_APART) {
+                self.note(format!("{} was asked for again after {pause:?}", seen.target));
+            }
+        }
+        let most = done.args.iter().skip_while(|arg| *arg != "-x").nth(1);
+        let most = most.and_then(|most| most.parse().ok()).unwrap_or(64);
+        for host in self.world.hosts() {
+            if host.most_at_once() > most {
+                self.note(format!("{} requests at once to a host that may get {most}", host.most_at_once()));
             }
         }
     }
@@ -304,6 +329,36 @@ impl Check<'_> {
             {
                 self.note(format!("stdout gives a digest that {name} does not have"));
             }
+        }
+    }
+
+    /// With `--json`, each line is an event, each start has one end, and the last line is the summary.
+    fn json_lines(&mut self, done: &Done) {
+        let cut_off = done.stdout_bytes().is_empty() || done.status.code().is_none();
+        if !done.args.iter().any(|arg| arg == "--json") || cut_off {
+            return;
+        }
+        let mut open: BTreeMap<String, i64> = BTreeMap::new();
+        let mut last = Value::Null;
+        for line in done.stdout().lines() {
+            let Ok(event) = serde_json::from_str::<Value>(line) else {
+                return self.note(format!("a line on stdout is no JSON: {line}"));
+            };
+            let kind = event["type"].as_str().unwrap_or_default().to_owned();
+            let what = if kind.starts_with("file_") { event["output"].to_string() } else { String::new() };
+            let of = format!("{} {what}", event["job"]);
+            match kind.as_str() {
+                "job_started" | "file_started" => *open.entry(of).or_default() += 1,
+                "job_ended" | "file_ended" => *open.entry(of).or_default() -= 1,
+                _ => {}
+            }
+            last = event;
+        }
+        if last["type"] != "summary" || last["exit_code"] != done.code() {
+            self.note(format!("the last line is no summary of exit {}: {last}", done.code()));
+        }
+        for (of, count) in open.into_iter().filter(|(_, count)| *count != 0) {
+            self.note(format!("{of} was begun {count} times more than it ended"));
         }
     }
 

@@ -3,12 +3,14 @@
 //! Events come from many tasks and change numbers here; nothing is formatted. A few times a second a [`View`] is taken,
 //! and everything that costs happens to that copy.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use vfetch::event::{Event, FileEnd, FileRef, Summary};
 use vfetch::job::JobRef;
 use vfetch::manifest::Rung;
+use vfetch::text::Redactor;
 
 use super::words;
 
@@ -127,6 +129,20 @@ pub(super) struct View {
     pub(super) files: Vec<FileView>,
     /// The jobs that have waited longest, at most as many as were asked for.
     pub(super) waiting: Vec<WaitView>,
+}
+
+impl View {
+    /// The same without the key, before anything is cut to the terminal's width.
+    pub(super) fn redacted(mut self, redactor: &Redactor) -> Self {
+        let files = self.files.iter_mut().map(|file| &mut file.name);
+        let waiting = self.waiting.iter_mut().flat_map(|waiting| [&mut waiting.name, &mut waiting.why]);
+        for text in files.chain(waiting) {
+            if let Cow::Owned(clean) = redactor.text(text) {
+                *text = clean;
+            }
+        }
+        self
+    }
 }
 
 /// The numbers of the whole run.

@@ -168,7 +168,7 @@ impl Desk {
         let text = match &mut self.show {
             Show::Bars(bars) => {
                 let view = self.shared.board().view(now, WAITING_SHOWN);
-                bars.frame(&view, &lines, (self.size)())
+                bars.frame(&view.redacted(&self.redactor), &lines, (self.size)())
             }
             Show::Plain(plain) => {
                 let view = self.shared.board().view(now, 0);

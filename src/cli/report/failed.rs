@@ -8,11 +8,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use vfetch::text::{RedactingWriter, Redactor};
+
 /// A list under way.
 pub(super) struct FailedList {
     path: PathBuf,
     draft: Option<PathBuf>,
-    file: File,
+    file: RedactingWriter<File>,
     empty: bool,
     error: Option<io::Error>,
 }
@@ -20,10 +22,10 @@ pub(super) struct FailedList {
 #[expect(clippy::disallowed_methods, reason = "a file of the user's, not of an archive")]
 impl FailedList {
     /// Begins the list at this path.
-    pub(super) fn begin(path: &Path) -> io::Result<Self> {
+    pub(super) fn begin(path: &Path, redactor: &Redactor) -> io::Result<Self> {
         let regular = std::fs::metadata(path).map_or(true, |there| there.is_file());
         let draft = regular.then(|| draft_path(path));
-        let file = File::create(draft.as_deref().unwrap_or(path))?;
+        let file = redactor.writer(File::create(draft.as_deref().unwrap_or(path))?);
         Ok(Self { path: path.into(), draft, file, empty: true, error: None })
     }
 
@@ -54,6 +56,14 @@ impl FailedList {
         }
     }
 
+    /// Leaves what there was before the run.
+    pub(super) fn discard(self) {
+        if let Some(draft) = self.draft {
+            // What is left of it is overwritten by the next run.
+            let _ = std::fs::remove_file(draft);
+        }
+    }
+
     /// Where the list is or will be.
     pub(super) fn path(&self) -> &Path {
         &self.path
@@ -71,12 +81,16 @@ mod tests {
     #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and reads files")]
     use super::*;
 
+    fn begin(path: &Path) -> io::Result<FailedList> {
+        FailedList::begin(path, &Redactor::default())
+    }
+
     #[test]
     fn the_list_that_is_being_read_is_replaced_only_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("failed.txt");
         std::fs::write(&path, "1\n2\n3\n").unwrap();
-        let mut list = FailedList::begin(&path).unwrap();
+        let mut list = begin(&path).unwrap();
         list.add(b"2\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n2\n3\n");
         assert_eq!(std::fs::read_to_string(folder.path().join("failed.txt.part")).unwrap(), "2\n");
@@ -89,24 +103,24 @@ mod tests {
     fn a_run_without_failures_leaves_no_list() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("failed.txt");
-        FailedList::begin(&path).unwrap().finish().unwrap();
+        begin(&path).unwrap().finish().unwrap();
         std::fs::write(&path, "1\n").unwrap();
-        FailedList::begin(&path).unwrap().finish().unwrap();
+        begin(&path).unwrap().finish().unwrap();
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
     }
 
     #[test]
     fn what_is_no_file_is_written_to_and_left_where_it_is() {
-        let mut list = FailedList::begin(Path::new("/dev/null")).unwrap();
+        let mut list = begin(Path::new("/dev/null")).unwrap();
         list.add(b"147\n");
         list.finish().unwrap();
         assert!(Path::new("/dev/null").exists());
-        assert!(FailedList::begin(Path::new("/nowhere/failed.txt")).is_err());
+        assert!(begin(Path::new("/nowhere/failed.txt")).is_err());
     }
 
     #[test]
     fn a_list_that_cannot_be_written_is_an_error_at_the_end() {
-        if let Ok(mut list) = FailedList::begin(Path::new("/dev/full")) {
+        if let Ok(mut list) = begin(Path::new("/dev/full")) {
             list.add(b"147\n");
             list.add(b"148\n");
             assert_eq!(list.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);

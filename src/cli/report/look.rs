@@ -27,7 +27,7 @@ pub(super) enum Shown {
 /// What the environment says about the terminal; unset and empty are the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Terminal {
-    pub(super) is_terminal: bool,
+    pub(super) tty: bool,
     pub(super) term: String,
     pub(super) no_color: String,
     pub(super) clicolor: String,
@@ -45,7 +45,7 @@ impl Terminal {
         let variable = |name: &str| std::env::var(name).unwrap_or_default();
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(variable).into_iter().find(|name| !name.is_empty());
         Self {
-            is_terminal: std::io::stderr().is_terminal(),
+            tty: std::io::stderr().is_terminal(),
             term: variable("TERM"),
             no_color: variable("NO_COLOR"),
             clicolor: variable("CLICOLOR"),
@@ -68,7 +68,7 @@ impl Terminal {
 /// Colour: never with `NO_COLOR`; always with `CLICOLOR_FORCE` other than 0; else on a terminal that is not dumb, unless
 /// `CLICOLOR` is 0.
 pub(super) fn look(progress: Progress, quiet: bool, terminal: &Terminal) -> Look {
-    let able = terminal.is_terminal && !matches!(terminal.term.as_str(), "" | "dumb");
+    let able = terminal.tty && !matches!(terminal.term.as_str(), "" | "dumb");
     let shown = match progress {
         _ if quiet => Shown::Nothing,
         Progress::Auto if able => Shown::Bars,
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn terminal(term: &str) -> Terminal {
-        Terminal { is_terminal: true, term: term.into(), ..Terminal::default() }
+        Terminal { tty: true, term: term.into(), ..Terminal::default() }
     }
 
     #[test]

@@ -16,8 +16,11 @@ mod look;
 mod plain;
 mod results;
 mod screen;
+#[cfg(test)]
+mod tests;
 mod words;
 
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,12 +29,13 @@ use std::time::Instant;
 
 use vfetch::engine::archive::Stop;
 use vfetch::event::{Event, JobEnd, Reporter, Summary};
-use vfetch::text::{Redactor, Untrusted};
+use vfetch::text::Redactor;
 
 use super::error::CliError;
 use bars::Bars;
 use desk::{Desk, Shared, Show};
 use failed::FailedList;
+use log::LogWriter;
 use look::{Look, Shown, Terminal};
 use plain::Plain;
 use screen::Size;
@@ -52,12 +56,24 @@ pub(crate) enum Progress {
     None,
 }
 
+/// What is written of the files that are here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Results {
+    /// A line for each, with its digest.
+    #[default]
+    Lines,
+    /// Nothing: who asked for the run looks at the archive.
+    None,
+}
+
 /// How a run is shown.
 pub(crate) struct Settings {
     /// How progress is shown on standard error.
     pub(crate) progress: Progress,
     /// Whether standard output has JSON lines in place of results.
     pub(crate) json: bool,
+    /// What standard output has where it has no JSON lines.
+    pub(crate) results: Results,
     /// Nothing but results and the failures at the end.
     pub(crate) quiet: bool,
     /// How much more than usual is told.
@@ -93,14 +109,13 @@ pub(crate) struct Console {
 pub(crate) fn start(settings: Settings) -> Result<Arc<Console>, CliError> {
     let look = look::look(settings.progress, settings.quiet, &Terminal::of_stderr());
     let open_list = |path: &PathBuf| {
-        FailedList::begin(path).map_err(|error| {
+        FailedList::begin(path, &settings.redactor).map_err(|error| {
             CliError::usage(format!("beginning the list --failed {}: {error}", path.display()))
         })
     };
     let failed = settings.failed.as_ref().map(open_list).transpose()?;
     let shared = Arc::new(Shared::default());
     let began = clock();
-    log::begin(&shared, settings.verbose);
     let desk = Desk {
         shared: Arc::clone(&shared),
         out: Some(settings.redactor.writer(Box::new(std::io::stdout()))),
@@ -112,7 +127,9 @@ pub(crate) fn start(settings: Settings) -> Result<Arc<Console>, CliError> {
         failed,
         out_error: None,
     };
-    Console::start(settings, look, desk, began)
+    let console = Console::start(settings, look, desk, began)?;
+    log::begin(console.settings.verbose, console.log_writer());
+    Ok(console)
 }
 
 fn show(look: Look, began: Instant) -> Show {
@@ -137,6 +154,11 @@ impl Console {
         Ok(Arc::new(Self { shared, desk, began, settings, shown: look.shown }))
     }
 
+    /// Where log lines are written, beside the bars and without the key.
+    fn log_writer(&self) -> LogWriter {
+        LogWriter::new(&self.shared, &self.settings.redactor)
+    }
+
     /// Takes the bars away, writes what is left, and tells how the run ended: what it did, then what failed.
     pub(crate) fn finish(&self, how: &Finish<'_>) -> Summary {
         let took = clock().saturating_duration_since(self.began);
@@ -157,7 +179,7 @@ impl Console {
         }
         words.extend(how.signal.map(words::signal_words));
         let exit_code = how.signal.map_or_else(|| summary.exit_code(), signal_code);
-        let json = json::summary(&summary, exit_code, words.first().map(String::as_str), took);
+        let json = self.json_lines().summary(&summary, exit_code, words.first().map(String::as_str), took);
         if self.settings.json {
             desk.write_out(json.as_bytes());
         }
@@ -190,10 +212,15 @@ impl Console {
             text.push_str(&words::counts(summary, took));
             text.push('\n');
         }
+        let redactor = &self.settings.redactor;
         for words in stopped {
-            text.push_str(&format!("vfetch: {}\n", Untrusted(words)));
+            let _ = writeln!(text, "vfetch: {}", words::clean(redactor, words));
         }
-        text + &words::failures(summary, again, list)
+        text + &words::failures(summary, again, list, redactor)
+    }
+
+    fn json_lines(&self) -> json::Lines<'_> {
+        json::Lines { destination: &self.settings.destination, redactor: &self.settings.redactor }
     }
 
     /// Ends the writing thread; `None` where that has happened before.
@@ -207,8 +234,8 @@ impl Console {
 impl Drop for Console {
     /// A run that could not begin leaves no bars and no list behind.
     fn drop(&mut self) {
-        if let Some(desk) = self.close_desk() {
-            drop(finish_list(desk.failed));
+        if let Some(list) = self.close_desk().and_then(|desk| desk.failed) {
+            list.discard();
         }
     }
 }
@@ -217,8 +244,7 @@ impl Reporter for Console {
     fn event(&self, event: &Event<'_>) {
         let now = clock();
         if self.settings.json || self.shown == Shown::Json {
-            let line =
-                json::line(event, &self.settings.destination, now.saturating_duration_since(self.began));
+            let line = self.json_lines().line(event, now.saturating_duration_since(self.began));
             if self.settings.json {
                 self.push_out(event, &line);
             }
@@ -226,7 +252,8 @@ impl Reporter for Console {
                 self.shared.err.push(&line);
             }
         }
-        if !self.settings.json
+        if self.settings.results == Results::Lines
+            && !self.settings.json
             && let Event::JobEnded { job, end: JobEnd::Kept(manifest) | JobEnd::Archived(manifest) } = event
         {
             self.push_out(event, &results::lines(&self.settings.destination, job, manifest));
@@ -239,7 +266,7 @@ impl Reporter for Console {
         }
         if !self.settings.quiet
             && self.shown != Shown::Json
-            && let Some(line) = words::line(event, self.settings.verbose)
+            && let Some(line) = words::line(event, self.settings.verbose, &self.settings.redactor)
         {
             self.shared.err.push(&(line + "\n"));
         }

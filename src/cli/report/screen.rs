@@ -143,7 +143,7 @@ mod tests {
             terminal.process(screen.frame(&above, lines(&["live", "lines"]), SIZE).as_bytes());
         }
         let shown = terminal.screen().contents();
-        let ends = format!("line 19\n{}\nlive\nlines", long);
+        let ends = format!("line 19\n{long}\nlive\nlines");
         assert!(shown.trim_end().ends_with(&ends), "{shown}");
         assert_eq!(shown.matches("live").count(), 1);
     }

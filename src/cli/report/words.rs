@@ -8,7 +8,7 @@ use std::time::Duration;
 use vfetch::event::{Event, FileEnd, FileRef, JobEnd, Summary};
 use vfetch::job::JobRef;
 use vfetch::manifest::{Manifest, MissingRecord, Rung};
-use vfetch::text::Untrusted;
+use vfetch::text::{Redactor, Untrusted};
 
 /// A number of bytes, for people: `1.2 MiB`.
 pub(super) struct Bytes(pub(super) u64);
@@ -68,6 +68,11 @@ pub(super) fn counted(count: u64, one: &str) -> String {
     format!("{} {one}{}", Count(count), if count == 1 { "" } else { "s" })
 }
 
+/// A text from outside as it may be shown: without the key, which must go before the text is cut, and escaped.
+pub(super) fn clean(redactor: &Redactor, text: &str) -> String {
+    Untrusted(&redactor.text(text)).to_string()
+}
+
 /// A file's short name: the job and the output.
 pub(super) fn file_name(file: &FileRef<'_>) -> String {
     format!("{}-{}", file.job, file.output)
@@ -86,26 +91,27 @@ pub(super) fn rung_word(rung: Rung) -> Option<&'static str> {
 }
 
 /// The line that an event deserves when so much is to be told: 0 for failures and warnings, 1 for more.
-pub(super) fn line(event: &Event<'_>, verbose: u8) -> Option<String> {
+pub(super) fn line(event: &Event<'_>, verbose: u8, redactor: &Redactor) -> Option<String> {
     let more = verbose > 0;
+    let clean = |text: &str| clean(redactor, text);
     match event {
-        Event::RefRefused { place, why } => Some(format!("{}: {}", Untrusted(place), Untrusted(why))),
-        Event::Warning { job: Some(job), text } => Some(format!("{job}: {}", Untrusted(text))),
-        Event::Warning { job: None, text } => Some(Untrusted(text).to_string()),
+        Event::RefRefused { place, why } => Some(format!("{}: {}", clean(place), clean(why))),
+        Event::Warning { job: Some(job), text } => Some(format!("{job}: {}", clean(text))),
+        Event::Warning { job: None, text } => Some(clean(text)),
         Event::JobWaiting { job, why, eta, wait } if more => {
             let eta = eta.map_or(String::new(), |eta| format!(", ready in about {}", Time(eta)));
-            Some(format!("{job}: {}{eta}; asked again in {}", Untrusted(why), Time(*wait)))
+            Some(format!("{job}: {}{eta}; asked again in {}", clean(why), Time(*wait)))
         }
         Event::JobReady { job, outputs, to_fetch } if more => {
             Some(format!("{job}: ready, {} of {} to fetch", to_fetch, counted(*outputs as u64, "output")))
         }
         Event::FileEnded { file, end: FileEnd::Left { failure } } if more => {
-            Some(format!("{}: left a source: {}", file_name(file), Untrusted(&failure.to_string())))
+            Some(format!("{}: left a source: {}", file_name(file), clean(&failure.to_string())))
         }
         Event::FileEnded { file, end: FileEnd::Proven { bytes } } if more => {
             Some(format!("{}: {}", file_name(file), Bytes(*bytes)))
         }
-        Event::JobEnded { job, end } => end_line(job, end, more),
+        Event::JobEnded { job, end } => end_line(job, end, more, &clean),
         Event::JobStarted { .. }
         | Event::JobWaiting { .. }
         | Event::JobReady { .. }
@@ -116,21 +122,22 @@ pub(super) fn line(event: &Event<'_>, verbose: u8) -> Option<String> {
     }
 }
 
-fn end_line(job: &JobRef, end: &JobEnd<'_>, more: bool) -> Option<String> {
+fn end_line(job: &JobRef, end: &JobEnd<'_>, more: bool, clean: &dyn Fn(&str) -> String) -> Option<String> {
     match end {
         JobEnd::Archived(manifest) if more => {
             Some(format!("{job}: archived, {}", counted(manifest.files.len() as u64, "file")))
         }
         JobEnd::Kept(_) | JobEnd::Archived(_) | JobEnd::Cancelled => None,
-        JobEnd::Incomplete(manifest) => Some(format!("{job}: {}", incomplete_words(manifest))),
+        JobEnd::Incomplete(manifest) => Some(format!("{job}: {}", incomplete_words(manifest, clean))),
         JobEnd::Pending => Some(format!("{job}: still processing when the wait was over")),
-        JobEnd::Failed(failure) => Some(format!("{job}: {}", Untrusted(&failure.to_string()))),
-        JobEnd::Local(why) => Some(format!("{job}: {}", Untrusted(why))),
+        JobEnd::Failed(failure) => Some(format!("{job}: {}", clean(&failure.to_string()))),
+        JobEnd::Local(why) => Some(format!("{job}: {}", clean(why))),
     }
 }
 
-fn incomplete_words(manifest: &Manifest) -> String {
+fn incomplete_words(manifest: &Manifest, clean: &dyn Fn(&str) -> String) -> String {
     let state = manifest.derived_state().word();
+    let seen = |detail: &str| if detail.is_empty() { String::new() } else { format!(" ({})", clean(detail)) };
     if let Some(error) = &manifest.error {
         return format!("{state}: {}{}", error.cause, seen(&error.detail));
     }
@@ -145,10 +152,6 @@ fn incomplete_words(manifest: &Manifest) -> String {
 
 fn outputs(manifest: &Manifest) -> String {
     counted(manifest.outputs.unwrap_or(manifest.missing.len()) as u64, "output")
-}
-
-fn seen(detail: &str) -> String {
-    if detail.is_empty() { String::new() } else { format!(" ({})", Untrusted(detail)) }
 }
 
 /// What a run did, in one line: `40 jobs: 33 archived, 4 here before, 2 failed, 1 gone; 66 files, 132.5 MiB in 12s`.
@@ -181,17 +184,18 @@ pub(super) fn counts(summary: &Summary, took: Duration) -> String {
 /// The failures of a run, grouped by cause, each with the command that tries its jobs again.
 ///
 /// `again` is that command without references; `list` is the file that holds the references of all of them.
-pub(super) fn failures(summary: &Summary, again: &str, list: Option<&str>) -> String {
+pub(super) fn failures(summary: &Summary, again: &str, list: Option<&str>, redactor: &Redactor) -> String {
+    let clean = |text: &str| clean(redactor, text);
     let mut text = String::new();
     for (words, group) in &summary.failures {
         let more = group.jobs.saturating_sub(group.first.len() as u64);
-        let first = group.first.iter().map(|job| Untrusted(job).to_string()).collect::<Vec<_>>().join(" ");
+        let first = group.first.iter().map(|job| clean(job)).collect::<Vec<_>>().join(" ");
         let named = if words == vfetch::event::NAMES_NO_JOB { "line" } else { "job" };
-        let _ = writeln!(text, "{}: {}", counted(group.jobs, named), Untrusted(words));
+        let _ = writeln!(text, "{}: {}", counted(group.jobs, named), clean(words));
         let others = if more > 0 { format!(" and {} more", Count(more)) } else { String::new() };
         let _ = writeln!(text, "    {first}{others}");
         if !group.detail.is_empty() {
-            let _ = writeln!(text, "    seen: {}", Untrusted(&group.detail));
+            let _ = writeln!(text, "    seen: {}", clean(&group.detail));
         }
         if named == "job" && more == 0 {
             let _ = writeln!(text, "    again: {again} {first}");
@@ -324,8 +328,8 @@ mod tests {
             (Event::JobEnded { job: &job, end: JobEnd::Cancelled }, None, None),
         ];
         for (event, usual, more) in &table {
-            assert_eq!(line(event, 0).as_deref(), *usual, "{event:?}");
-            assert_eq!(line(event, 1).as_deref(), *more, "{event:?}");
+            assert_eq!(line(event, 0, &Redactor::default()).as_deref(), *usual, "{event:?}");
+            assert_eq!(line(event, 1, &Redactor::default()).as_deref(), *more, "{event:?}");
         }
     }
 
@@ -360,10 +364,10 @@ mod tests {
     seen: prompt\\u{7} refused
     again: vfetch get -o out realtime/98
 ";
-        assert_eq!(failures(&summary, "vfetch get -o out", Some("failed.txt")), want);
-        let without_list = failures(&summary, "vfetch get -o out", None);
+        assert_eq!(failures(&summary, "vfetch get -o out", Some("failed.txt"), &Redactor::default()), want);
+        let without_list = failures(&summary, "vfetch get -o out", None, &Redactor::default());
         assert!(without_list.contains("again: the same command; it passes over what is here\n"));
-        assert_eq!(failures(&Summary::default(), "", None), "");
+        assert_eq!(failures(&Summary::default(), "", None, &Redactor::default()), "");
         assert_eq!(counts(&Summary::default(), Duration::ZERO), "0 jobs; 0 files, 0 B in 0s");
     }
 

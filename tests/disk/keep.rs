@@ -1,0 +1,158 @@
+//! What an archive has is given up only for something proven.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Content, World};
+
+/// A world with a complete job 147 of two outputs.
+fn complete() -> (World, [Content; 2]) {
+    let world = World::new();
+    let clips = [world.content(Content::mp4(1, 40_000)), world.content(Content::gif(2, 9_000))];
+    let urls = [
+        world.media.on("/a.mp4", Answer::file(&clips[0])),
+        world.media.on("/b.gif", Answer::file(&clips[1])),
+    ];
+    world.job("147", Answer::success(&urls));
+    world.get(&["147"]).run().exits(0);
+    (world, clips)
+}
+
+fn record(world: &World) -> Vec<u8> {
+    std::fs::read(world.archive().join("147/manifest.json")).unwrap()
+}
+
+fn sources(world: &World, paths: &[&str]) -> Vec<String> {
+    paths.iter().map(|path| world.media.url(path)).collect()
+}
+
+#[test]
+fn force_keeps_the_file_of_an_output_that_cannot_be_fetched_again() {
+    let (world, [_, second]) = complete();
+    let other = world.content(Content::mp4(3, 41_000));
+    world.media.on("/a.mp4", Answer::file(&other));
+    world.media.on("/b.gif", Answer::status(404));
+    world.get(&["147", "--force"]).run().exits(1).says("404");
+    world.holds("147", 0, &other);
+    world.holds("147", 1, &second);
+    assert_eq!(world.state("147"), "complete");
+    assert_eq!(world.names("147").len(), 3, "the replaced file is gone: {:?}", world.names("147"));
+    world.get(&["147"]).run().exits(0);
+}
+
+#[test]
+fn force_on_a_job_whose_files_have_expired_changes_nothing() {
+    let (world, [first, second]) = complete();
+    let before = record(&world);
+    world.media.on("/a.mp4", Answer::status(404));
+    world.media.on("/b.gif", Answer::status(410));
+    world.get(&["147", "--force"]).run().exits(1);
+    world.holds("147", 0, &first);
+    world.holds("147", 1, &second);
+    assert_eq!(record(&world), before);
+}
+
+#[test]
+fn force_with_the_same_bytes_leaves_them_under_their_names() {
+    let (world, [first, second]) = complete();
+    let names = world.names("147");
+    world.get(&["147", "--force"]).run().exits(0);
+    world.holds("147", 0, &first);
+    world.holds("147", 1, &second);
+    assert_eq!(world.names("147"), names);
+}
+
+#[test]
+fn links_that_moved_and_lead_nowhere_cost_no_file_that_is_here() {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 40_000));
+    let here = world.media.on("/a.mp4", Answer::file(&clip));
+    world.job("147", Answer::success(&[here, world.media.url("/lost.mp4")]));
+    world.get(&["147"]).run().exits(1);
+    assert_eq!(world.state("147"), "partial");
+    let before = record(&world);
+    world.job("147", Answer::success(&sources(&world, &["/moved/a.mp4", "/moved/lost.mp4"])));
+    world.get(&["147"]).run().exits(1);
+    world.holds("147", 0, &clip);
+    assert_eq!(record(&world), before);
+}
+
+#[test]
+fn an_answer_that_lists_less_than_is_here_costs_no_file() {
+    let world = World::new();
+    let clips = [world.content(Content::mp4(1, 40_000)), world.content(Content::mp4(2, 30_000))];
+    let [a, b] = [
+        world.media.on("/a.mp4", Answer::file(&clips[0])),
+        world.media.on("/b.mp4", Answer::file(&clips[1])),
+    ];
+    world.job("147", Answer::success(&[a.clone(), b, world.media.url("/lost.mp4")]));
+    world.get(&["147"]).run().exits(1);
+    world.job("147", Answer::success(&[a]));
+    world.get(&["147"]).run().exits(1);
+    world.holds("147", 0, &clips[0]);
+    world.holds("147", 1, &clips[1]);
+    assert_eq!(world.state("147"), "partial");
+}
+
+#[test]
+fn the_same_bytes_under_a_new_link_get_a_name_of_their_own() {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 40_000));
+    let x = world.media.on("/x.mp4", Answer::file(&clip));
+    world.job("147", Answer::success(&[x.clone(), world.media.url("/lost.mp4")]));
+    world.get(&["147"]).run().exits(1);
+    let y = world.media.on("/y.mp4", Answer::file(&clip));
+    world.job("147", Answer::success(&[y, x]));
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 0, &clip);
+    world.holds("147", 1, &clip);
+    assert_ne!(world.entry("147", 0)["path"], world.entry("147", 1)["path"]);
+    world.get(&["147"]).run().exits(0);
+    assert_eq!(world.polls("147").len(), 3, "the record can be read, and says that all is done");
+}
+
+#[test]
+fn fields_of_another_hand_survive_a_forced_rewrite() {
+    let (world, _) = complete();
+    let path = world.archive().join("147/manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&record(&world)).unwrap();
+    manifest["note"] = json!("for the fox film");
+    manifest["job"]["project"] = json!("fox");
+    manifest["files"][0]["rating"] = json!(5);
+    manifest["files"][1]["rating"] = json!(4);
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let other = world.content(Content::gif(7, 9_500));
+    world.media.on("/b.gif", Answer::file(&other));
+    world.get(&["147", "--force"]).run().exits(0);
+    let after: Value = serde_json::from_slice(&record(&world)).unwrap();
+    assert_eq!((&after["note"], &after["job"]["project"]), (&json!("for the fox film"), &json!("fox")));
+    assert_eq!(after["files"][0]["rating"], json!(5), "the same bytes");
+    assert_eq!(after["files"][1]["rating"], Value::Null, "other bytes have no rating yet");
+}
+
+#[test]
+fn a_failed_job_that_is_worked_on_again_is_pending() {
+    let world = World::new();
+    world.job("147", Answer::failed("no more memory").then(Answer::processing()));
+    world.get(&["147"]).run().exits(1);
+    assert_eq!(world.state("147"), "failed");
+    world.get(&["147", "--wait", "0s"]).run().exits(4);
+    assert_eq!(world.state("147"), "pending");
+}
+
+#[test]
+fn an_output_that_a_stop_cut_short_is_listed_as_missing() {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 40_000));
+    let slow = world.content(Content::mp4(2, 400_000));
+    let a = world.media.on("/a.mp4", Answer::file(&clip));
+    let b = world.media.on("/b.mp4", Answer::file(&slow).stall_at(100_000));
+    world.job("147", Answer::success(&[a, b]));
+    // One request at a time, so that the first output is proven when the second one begins.
+    let running = world.get(&["147", "--max-per-host", "1"]).spawn();
+    world.wait_for_staged(100_000);
+    running.signal(crate::support::run::Signal::INT);
+    running.wait().exits(130);
+    world.holds("147", 0, &clip);
+    let manifest = world.manifest("147").unwrap();
+    assert_eq!((&manifest["state"], &manifest["missing"][0]["output"]), (&json!("partial"), &json!(1)));
+}
