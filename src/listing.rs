@@ -9,7 +9,7 @@ use std::collections::{HashSet, VecDeque};
 use serde_json::Value;
 use url::Url;
 
-use crate::job::{Family, JobId};
+use crate::job::{Family, JobError, JobId};
 use crate::reply::{self, Head, Output, Source};
 use crate::retry::{Cause, Failure};
 
@@ -61,10 +61,9 @@ impl AssetType {
         }
     }
 
-    /// The family of [`AssetType::family_name`], or the one that the user names.
-    #[must_use]
-    pub fn family(self, given: Option<&Family>) -> Option<Family> {
-        given.cloned().or_else(|| Family::named(self.family_name()).ok())
+    /// The family in which its ids are fetched: the one that the user names, else the one of its type.
+    pub fn family(self, given: Option<&Family>) -> Result<Family, JobError> {
+        given.map_or_else(|| Family::named(self.family_name()), |family| Ok(family.clone()))
     }
 }
 
@@ -474,6 +473,20 @@ mod tests {
             for (step, (held, want)) in pages.iter().enumerate() {
                 assert_eq!(pager.after(*held), *want, "row {place}, page {step}: {held:?}");
             }
+        }
+    }
+
+    #[test]
+    fn ids_of_each_type_have_a_family_unless_the_user_names_one() {
+        let given = Family::named("v7/voice").unwrap();
+        for (assets, want) in AssetType::ALL.into_iter().zip([
+            "enterprise/video",
+            "enterprise/images",
+            "enterprise/voice",
+            "enterprise/3d",
+        ]) {
+            assert_eq!(assets.family(None).unwrap().name(), want);
+            assert_eq!(assets.family(Some(&given)).unwrap(), given);
         }
     }
 

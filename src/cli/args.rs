@@ -1,16 +1,17 @@
 //! Arguments that several commands share: the account, the transfers, the output.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgAction;
 use vfetch::engine::Options;
 use vfetch::job::{DEFAULT_ORIGIN, Defaults};
 use vfetch::net::{Api, ClientOptions, Http};
+use vfetch::text::Redactor;
 
 use super::error::CliError;
 use super::key::KeyArgs;
-use super::report::Progress;
+use super::report::{Progress, Results, Settings};
 use super::values;
 
 /// Files that are transferred at once need a socket, a part and a share of what commits need.
@@ -106,6 +107,10 @@ pub(crate) struct TransferArgs {
     /// A transfer that brings fewer bytes per second over a minute is too slow; 0 is never.
     #[arg(long, value_name = "BYTES", env = "VFETCH_MIN_SPEED", default_value = "1k", value_parser = values::bytes)]
     pub(crate) min_speed: u64,
+    /// Files die so long after their job is done: the order in which they are fetched follows from it. [default: what is
+    /// learnt of each host, the ends of signed links, and a day for enterprise families]
+    #[arg(long, value_name = "DURATION", env = "VFETCH_DEADLINE", value_parser = values::duration)]
+    pub(crate) deadline: Option<Duration>,
     /// Do not wait for the disk: faster, and not safe against a power cut.
     #[arg(long, env = "VFETCH_NO_SYNC")]
     pub(crate) no_sync: bool,
@@ -122,6 +127,7 @@ impl TransferArgs {
             max_file_bytes: self.max_file_size,
             limit_rate: self.limit_rate,
             min_speed: self.min_speed,
+            lifetime: self.deadline,
             ..Options::default()
         }
     }
@@ -172,4 +178,20 @@ pub(crate) struct OutputArgs {
     /// More: sources that were left (-v), what the engine does (-vv), what the network does (-vvv).
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+impl OutputArgs {
+    /// How a run into this archive is shown.
+    pub(crate) fn settings(&self, archive: &Path, redactor: Redactor, failed: Option<PathBuf>) -> Settings {
+        Settings {
+            progress: self.progress,
+            json: self.json,
+            results: Results::default(),
+            quiet: self.quiet,
+            verbose: self.verbose,
+            destination: archive.display().to_string(),
+            redactor,
+            failed,
+        }
+    }
 }

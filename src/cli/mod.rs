@@ -11,7 +11,9 @@ mod key;
 mod mock;
 mod refs;
 mod report;
+mod resume;
 mod signals;
+mod sync;
 mod values;
 
 use std::borrow::Cow;
@@ -46,6 +48,10 @@ struct Cli {
 enum Command {
     /// Wait for jobs and bring their files home.
     Get(Box<get::GetArgs>),
+    /// Bring home all that the account lists and the archive lacks.
+    Sync(Box<sync::SyncArgs>),
+    /// Finish every job of an archive that is pending, partial or failed.
+    Resume(Box<resume::ResumeArgs>),
     /// See the whole of vfetch at work, without an account and without the network.
     Demo(demo::DemoArgs),
     /// Serve a look-alike of the API on this machine, for trials without an account.
@@ -56,6 +62,8 @@ impl Command {
     async fn run(self) -> Result<u8, CliError> {
         match self {
             Self::Get(args) => get::run(*args).await,
+            Self::Sync(args) => sync::run(*args).await,
+            Self::Resume(args) => resume::run(*args).await,
             Self::Demo(args) => demo::run(args).await,
             Self::Mock(args) => mock::run(args).await,
         }

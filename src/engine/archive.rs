@@ -51,8 +51,21 @@ pub struct BadRef {
 pub enum Stop {
     /// The API refuses the account.
     Account(Failure),
+    /// The account's listing of jobs cannot be read on.
+    Listing(Failure),
     /// This machine failed.
     Local(Error),
+}
+
+impl Stop {
+    /// What a listing that cannot be read means for the run.
+    #[must_use]
+    pub fn of_listing(failure: Failure) -> Self {
+        match failure.class() {
+            Class::Auth => Self::Account(failure),
+            Class::Permanent | Class::Transient => Self::Listing(failure),
+        }
+    }
 }
 
 /// Works on every job of the list; returns what ended the run early, if anything did.

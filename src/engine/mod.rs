@@ -22,6 +22,7 @@ mod gate;
 mod output;
 mod rate;
 mod record;
+pub mod resume;
 pub mod survey;
 pub mod sync;
 pub mod verify;

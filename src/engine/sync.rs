@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 use super::Session;
 use super::account::{Counts, Walk};
 use super::archive::{Order, Stop, archive_in};
+use crate::event::Event;
 use crate::job::{Asked, Family, JobRef, Origin};
 use crate::listing::{self, AssetType, Row};
 use crate::manifest::{Manifest, State};
 use crate::net::Api;
-use crate::retry::Failure;
 use crate::store::{Found, Store, StoreError};
 
 /// Rows that wait for the archive to take them.
@@ -57,26 +57,8 @@ pub struct Synced {
     pub whole: u64,
     /// Listed jobs that were not, and were given to the archive.
     pub given: u64,
-    /// Why the listing could not be read, or the archive not be looked at.
-    pub failed: Option<Failed>,
-    /// What ended the run early.
+    /// What ended it early.
     pub stop: Option<Stop>,
-}
-
-/// Why a listing could not be walked.
-#[derive(Debug, thiserror::Error)]
-pub enum Failed {
-    /// The API did not answer as it should.
-    #[error("reading the account's listing of type {assets}: {failure}", assets = assets.word())]
-    Listing {
-        /// Which listing.
-        assets: AssetType,
-        /// What it said.
-        failure: Failure,
-    },
-    /// The archive could not be looked at.
-    #[error("{0}")]
-    Store(#[from] StoreError),
 }
 
 /// Where a listed job stands.
@@ -111,14 +93,15 @@ pub async fn sync(session: &Arc<Session>, scope: &Scope) -> Synced {
         api: &session.api,
         retries: session.options.retries,
         stop: &session.stop,
+        report: &|event| session.report(event),
     };
     let (walked, stop) =
         tokio::join!(account.walk(scope, given), archive_in(session, rows, Order::NewestFirst));
     let (mut synced, newest) = walked;
-    synced.stop = stop;
-    let undisturbed = synced.failed.is_none() && synced.stop.is_none() && !session.stop.is_cancelled();
+    synced.stop = stop.or(synced.stop);
+    let undisturbed = synced.stop.is_none() && !session.stop.is_cancelled();
     if undisturbed && session.unsettled() == unsettled {
-        synced.failed = keep_note(session, &scope.origin, newest).err().map(Failed::from);
+        synced.stop = keep_note(session, &scope.origin, newest).err().map(of_store);
     }
     synced
 }
@@ -133,6 +116,8 @@ pub struct Account<'a> {
     pub retries: u32,
     /// Ends the walk.
     pub stop: &'a CancellationToken,
+    /// Takes notice of what was listed.
+    pub report: &'a dyn Fn(&Event<'_>),
 }
 
 /// The newest ids of each type.
@@ -159,14 +144,14 @@ impl Account<'_> {
         for (assets, family) in &scope.types {
             let vouched = note.newest(&scope.origin, *assets);
             let mut walk = Walk::new(self.api, *assets, self.retries, self.stop.clone()).until(vouched);
+            let before = synced.whole;
             let walked = self.walk_one(&mut walk, scope, (*assets, family), &mut synced, &mut give).await;
-            synced.listed.add(walk.counts());
+            let (counts, whole) = (walk.counts(), synced.whole - before);
+            synced.listed.add(counts);
+            (self.report)(&Event::Listed { assets: assets.word(), jobs: counts.jobs, whole });
             newest.push((*assets, walk.newest().to_vec()));
-            if let Err(failed) = walked {
-                synced.failed = Some(failed);
-                break;
-            }
-            if !walk.is_over() {
+            synced.stop = walked.err();
+            if synced.stop.is_some() || !walk.is_over() {
                 break;
             }
         }
@@ -180,10 +165,9 @@ impl Account<'_> {
         (assets, family): (AssetType, &Family),
         synced: &mut Synced,
         give: &mut impl AsyncFnMut(AssetType, Asked) -> bool,
-    ) -> Result<(), Failed> {
-        let failed = |failure| Failed::Listing { assets, failure };
-        while let Some(rows) = walk.page().await.map_err(failed)? {
-            for (row, home) in look_for(self.store, &scope.origin, family, rows).await? {
+    ) -> Result<(), Stop> {
+        while let Some(rows) = walk.page().await.map_err(Stop::of_listing)? {
+            for (row, home) in look_for(self.store, &scope.origin, family, rows).await.map_err(of_store)? {
                 if let Home::Whole(_) = home {
                     synced.whole += 1;
                     continue;
@@ -197,6 +181,10 @@ impl Account<'_> {
         }
         Ok(())
     }
+}
+
+fn of_store(error: StoreError) -> Stop {
+    Stop::Local(error.into())
 }
 
 /// Where each of these rows stands in the archive; looked at on threads that may block.
