@@ -8,6 +8,7 @@ pub mod lifetime;
 pub mod listing;
 pub mod manifest;
 pub mod media;
+pub mod mention;
 pub mod net;
 pub mod plan;
 pub mod query;
