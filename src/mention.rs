@@ -19,7 +19,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::job::{Defaults, Family, JobError, JobId, Origin};
+use crate::job::{Defaults, Family, JobError, JobId};
 use crate::lifetime::unix_seconds;
 
 /// Fields that only answers of the API and webhook payloads have beside an id.
@@ -72,21 +72,20 @@ impl Mentions {
 
     /// What a text mentions: a line, or a JSON value over several.
     #[must_use]
-    pub fn of(text: &str, origin: &Origin) -> Self {
-        let Ok(defaults) = Defaults::new(origin.as_str(), None) else { return Self::default() };
+    pub fn of(text: &str, defaults: &Defaults) -> Self {
         let mut reader = Reader { defaults, at: written_at(text), found: Self::default() };
         reader.read(text.trim_start_matches('\u{feff}').trim());
         reader.found
     }
 }
 
-struct Reader {
-    defaults: Defaults,
+struct Reader<'a> {
+    defaults: &'a Defaults,
     at: Option<u64>,
     found: Mentions,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn read(&mut self, text: &str) {
         let mut rest = text;
         // What stands outside of JSON, so that no number is found twice under two rules.
@@ -223,7 +222,8 @@ impl Reader {
             let digits = value.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(value.len());
             let (number, behind) = value.split_at(digits);
             // A longer word that only begins with digits is something else.
-            let ends = !behind.starts_with(|letter: char| letter.is_alphanumeric() || "-_.".contains(letter));
+            let ends = !behind.starts_with(|letter: char| letter.is_alphanumeric() || "-_".contains(letter))
+                && !behind.strip_prefix('.').is_some_and(begins_with_digit);
             if NAMES.contains(&name.as_str()) && ends && is_number(number) {
                 self.reference(number);
             }
@@ -240,6 +240,10 @@ impl Reader {
 
 fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn begins_with_digit(text: &str) -> bool {
+    text.starts_with(|letter: char| letter.is_ascii_digit())
 }
 
 fn has_digit(word: &str) -> bool {
@@ -319,9 +323,12 @@ mod tests {
     use crate::job::DEFAULT_ORIGIN;
     use proptest::prelude::*;
 
+    fn defaults() -> Defaults {
+        Defaults::new(DEFAULT_ORIGIN, None).unwrap()
+    }
+
     fn found(text: &str) -> Vec<String> {
-        let origin = Defaults::new(DEFAULT_ORIGIN, None).unwrap().origin;
-        let mentions = Mentions::of(text, &origin);
+        let mentions = Mentions::of(text, &defaults());
         let shown = |mention: &Mention| match &mention.family {
             Some(family) => format!("{}/{}", family.name(), mention.id.as_str()),
             None => mention.id.as_str().to_owned(),
@@ -365,7 +372,7 @@ mod tests {
             ),
             // Log lines.
             ("03:04:05 submitted id=18, polling", &["18"]),
-            ("submitted job: 19.", &[]),
+            ("submitted job: 19.", &["19"]),
             ("submitted Job_ID : \"20\"; request_id='21'", &["20", "21"]),
             ("  \"id\": 22,", &["22"]),
             ("GET <https://modelslab.com/api/v7/voice/fetch/23>.", &["v7/voice/23"]),
@@ -393,7 +400,6 @@ mod tests {
 
     #[test]
     fn a_line_tells_when_it_was_written() {
-        let origin = Defaults::new(DEFAULT_ORIGIN, None).unwrap().origin;
         let then = Some(1_767_323_045);
         let table = [
             ("2026-01-02T03:04:05Z", then),
@@ -411,9 +417,9 @@ mod tests {
         for (text, want) in table {
             assert_eq!(written_at(text), want, "{text}");
         }
-        let mentions = Mentions::of("2026-01-02T03:04:05Z id=1", &origin);
+        let mentions = Mentions::of("2026-01-02T03:04:05Z id=1", &defaults());
         assert_eq!(mentions.jobs[0].at, then);
-        assert!(!mentions.is_empty() && Mentions::of("nothing", &origin).is_empty());
+        assert!(!mentions.is_empty() && Mentions::of("nothing", &defaults()).is_empty());
     }
 
     #[test]
@@ -429,8 +435,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_reader_panic(text in "[ -~éß\"{}:=/0-9\\[\\]]{0,120}", any in ".{0,80}") {
-            let origin = Defaults::new(DEFAULT_ORIGIN, None).unwrap().origin;
-            let _ = (Mentions::of(&text, &origin), Mentions::of(&any, &origin));
+            let _ = (Mentions::of(&text, &defaults()), Mentions::of(&any, &defaults()));
         }
 
         #[test]
