@@ -1,5 +1,6 @@
 //! vfetch.
 pub mod census;
+pub mod closure;
 pub mod engine;
 pub mod event;
 pub mod job;

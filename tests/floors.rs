@@ -21,7 +21,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("lifetime", &["job", "manifest"]),
     ("listing", &["job", "reply", "retry"]),
     ("mention", &["job", "lifetime"]),
-    ("closure", &["job", "layout", "lifetime", "manifest"]),
+    ("closure", &["job", "lifetime", "manifest", "mention", "retry"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
     ("verdict", &["job", "layout", "manifest"]),

@@ -15,6 +15,7 @@
 pub mod account;
 pub mod archive;
 pub mod assembly;
+pub mod audit;
 mod download;
 mod error;
 mod fetch;
