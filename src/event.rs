@@ -341,6 +341,11 @@ impl Summary {
         }
     }
 
+    /// Notes that something is lacking which no later run can be expected to bring.
+    pub fn note_for_good(&mut self) {
+        self.worst.for_good = true;
+    }
+
     /// Notes that this machine failed the run: the disk, a permission, a limit.
     pub fn note_local(&mut self) {
         self.worst.local = true;

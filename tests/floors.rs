@@ -25,6 +25,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
     ("verdict", &["job", "layout", "manifest"]),
+    ("mend", &["verdict"]),
     ("query", &["manifest"]),
     ("census", &["event", "job", "manifest", "retry"]),
     ("net", &["job", "lifetime", "listing", "media", "plan", "reply", "retry", "text"]),
@@ -33,10 +34,16 @@ const FLOORS: &[(&str, &[&str])] = &[
         "engine",
         &[
             "census", "closure", "event", "job", "layout", "lifetime", "listing", "manifest", "media",
-            "mention", "net", "plan", "query", "reply", "retry", "store", "text", "verdict",
+            "mend", "mention", "net", "plan", "query", "reply", "retry", "store", "text", "verdict",
         ],
     ),
-    ("view", &["census", "engine", "job", "layout", "manifest", "query", "store", "text", "verdict"]),
+    (
+        "view",
+        &[
+            "census", "closure", "engine", "job", "layout", "lifetime", "manifest", "query", "store", "text",
+            "verdict",
+        ],
+    ),
     ("serve", &["event", "job", "manifest", "media", "reply", "retry"]),
 ];
 

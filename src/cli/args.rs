@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::ArgAction;
 use vfetch::engine::Options;
 use vfetch::job::{DEFAULT_ORIGIN, Defaults};
-use vfetch::net::{Api, ClientOptions, Http};
+use vfetch::net::{Api, ClientOptions, DEFAULT_CONNECT_WITHIN, DEFAULT_IDLE, Http};
+use vfetch::store::{Open, Store};
 use vfetch::text::Redactor;
 
 use super::error::CliError;
@@ -63,6 +64,19 @@ impl AccountArgs {
         Ok((Api::new(self.key.read()?, &options)?, Http::new(&options)?))
     }
 
+    /// The API's client alone, for what reads no media.
+    pub(crate) fn api(&self, defaults: &Defaults) -> Result<Api, CliError> {
+        let options = ClientOptions {
+            origin: defaults.origin.clone(),
+            ca_certificates: self.ca_certificates()?,
+            allow_private_hosts: self.allow_private_hosts,
+            max_per_host: 1,
+            connect_within: DEFAULT_CONNECT_WITHIN,
+            idle: DEFAULT_IDLE,
+        };
+        Ok(Api::new(self.key.read()?, &options)?)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "files of the user's, not of an archive")]
     fn ca_certificates(&self) -> Result<Vec<Vec<u8>>, CliError> {
         let read = |path: &PathBuf| {
@@ -81,7 +95,7 @@ pub(crate) struct TransferArgs {
     #[arg(short, long, value_name = "N", env = "VFETCH_JOBS", default_value_t = vfetch::engine::DEFAULT_TRANSFERS, value_parser = positive)]
     pub(crate) jobs: usize,
     /// The most requests at once to one host; fewer are begun with, and while a host complains.
-    #[arg(short = 'x', long, value_name = "N", env = "VFETCH_MAX_PER_HOST", default_value = "64", value_parser = positive)]
+    #[arg(short = 'x', long, value_name = "N", env = "VFETCH_MAX_PER_HOST", default_value_t = vfetch::net::DEFAULT_MAX_PER_HOST, value_parser = positive)]
     pub(crate) max_per_host: usize,
     /// How long a job that is still processing is waited for; 0 asks once.
     #[arg(long, value_name = "DURATION", env = "VFETCH_WAIT", default_value = "20m", value_parser = values::duration)]
@@ -114,9 +128,34 @@ pub(crate) struct TransferArgs {
     /// Do not wait for the disk: faster, and not safe against a power cut.
     #[arg(long, env = "VFETCH_NO_SYNC")]
     pub(crate) no_sync: bool,
+    /// Where parts wait on their way into a bucket [default: vfetch/ in the user's cache].
+    #[arg(long, value_name = "DIR", env = "VFETCH_STAGING")]
+    pub(crate) staging: Option<PathBuf>,
 }
 
 impl TransferArgs {
+    /// The archive that `-o` names, made where it is not there.
+    pub(crate) fn open_store(&self, output: &Path) -> Result<Store, CliError> {
+        let store = match output.to_str() {
+            Some(place) => Store::open(place, Open::Create, !self.no_sync)?,
+            // No address, then, but a folder may have any name.
+            None => Store::create(output, !self.no_sync)?,
+        };
+        self.stage(store)
+    }
+
+    /// An archive that must be there.
+    pub(crate) fn open_existing(&self, place: &str) -> Result<Store, CliError> {
+        self.stage(Store::open(place, Open::Existing, !self.no_sync)?)
+    }
+
+    fn stage(&self, store: Store) -> Result<Store, CliError> {
+        if let Some(staging) = &self.staging {
+            store.stage_in(staging.clone())?;
+        }
+        Ok(store)
+    }
+
     /// The engine's options, with the limits of this process in mind.
     pub(crate) fn options(&self) -> Options {
         Options {

@@ -1,14 +1,14 @@
 //! `vfetch resume`: finishes what an archive began.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vfetch::engine::Session;
 use vfetch::engine::resume::{self, Which};
-use vfetch::store::{Open, Store};
 
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
+use super::look::ArchiveArg;
 use super::{get, report, signals};
 
 /// Shown under the command's help.
@@ -28,9 +28,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ResumeArgs {
-    /// The archive: the folder that was given to vfetch get -o.
-    #[arg(value_name = "ARCHIVE", default_value = ".")]
-    archive: PathBuf,
+    #[command(flatten)]
+    archive: ArchiveArg,
     /// Ask for jobs that are recorded as gone too.
     #[arg(long, env = "VFETCH_GONE")]
     gone: bool,
@@ -48,15 +47,15 @@ pub(crate) struct ResumeArgs {
 /// Runs the command; its exit code.
 pub(crate) async fn run(args: ResumeArgs) -> Result<u8, CliError> {
     let defaults = args.account.defaults()?;
-    let store = Store::open(&args.archive.display().to_string(), Open::Existing, !args.transfer.no_sync)?;
+    let store = args.transfer.open_existing(&args.archive.archive)?;
+    let archive = Path::new(&args.archive.archive);
     let (api, http) = args.account.clients(&defaults, &args.transfer)?;
-    let console =
-        report::start(args.show.settings(&args.archive, api.redactor().clone(), args.failed.clone()))?;
+    let console = report::start(args.show.settings(archive, api.redactor().clone(), args.failed.clone()))?;
     let session = Arc::new(Session::new(api, http, store, args.transfer.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
     let which = Which { origin: defaults.origin.clone(), gone: args.gone };
     let stop = resume::resume(&session, &which).await;
-    let retry_command = get::retry_command(&args.archive, &defaults);
+    let retry_command = get::retry_command(archive, &defaults);
     let how = report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: &retry_command };
     let summary = console.finish(&how);
     Ok(caught.exit_code().unwrap_or_else(|| summary.exit_code()))

@@ -12,13 +12,13 @@ use vfetch::engine::archive::Stop;
 use vfetch::engine::sync::{self, Account, Scope};
 use vfetch::engine::{Options, Session};
 use vfetch::event::{Event, Reporter as _};
-use vfetch::job::{Asked, DEFAULT_FAMILY, Defaults, JobError, without_secrets};
+use vfetch::job::{Asked, DEFAULT_FAMILY, Defaults, Family, JobError, without_secrets};
 use vfetch::listing::AssetType;
 use vfetch::store::{Open, Store, StoreError};
 
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
-use super::{get, report, signals, values};
+use super::{get, look, report, signals, values};
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\
@@ -43,8 +43,8 @@ from the links of the listing.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SyncArgs {
-    /// The archive: a folder, made where it is not there.
-    #[arg(short, long, value_name = "DIR", env = "VFETCH_OUTPUT")]
+    /// The archive: a folder, made where it is not there, or the address of a bucket and a prefix in it.
+    #[arg(short, long, value_name = "ARCHIVE", env = "VFETCH_OUTPUT")]
     output: PathBuf,
     /// What to list; may be given again [default: all of them].
     #[arg(long = "type", value_name = "TYPE", env = "VFETCH_TYPE", value_delimiter = ',')]
@@ -97,8 +97,6 @@ impl TypeArg {
     }
 }
 
-/// What a shell says of a program that wrote to a pipe which nobody reads any more: 128 + SIGPIPE.
-const PIPE: u8 = 141;
 /// A listing is asked for no more often than this, however short the interval.
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 /// Rounds of many watchers do not come in step: the interval varies by a tenth.
@@ -117,7 +115,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<u8, CliError> {
     if args.dry_run {
         return preview(&args, &api, &scope).await;
     }
-    let store = Store::create(&args.output, !args.transfer.no_sync)?;
+    let store = args.transfer.open_store(&args.output)?;
     let settings = args.show.settings(&args.output, api.redactor().clone(), args.failed.clone());
     let console = report::start(settings)?;
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
@@ -180,13 +178,14 @@ async fn preview(args: &SyncArgs, api: &vfetch::net::Api, scope: &Scope) -> Resu
         }
     };
     let synced = account.preview(scope, tell).await;
-    match (failed, synced.stop) {
-        (Some(error), _) if error.kind() == io::ErrorKind::BrokenPipe => Ok(PIPE),
-        (Some(error), _) => Err(CliError::local(format!("writing standard output: {error}"))),
-        (None, Some(Stop::Account(failure) | Stop::Listing(failure))) => Err(CliError::of_listing(&failure)),
-        (None, Some(Stop::Local(error))) => Err(error.into()),
-        (None, None) => Ok(caught.exit_code().unwrap_or(0)),
+    let closed = look::ended(failed.map_or(Ok(()), Err))?;
+    match synced.stop {
+        _ if closed.is_some() => {}
+        Some(Stop::Account(failure) | Stop::Listing(failure)) => return Err(CliError::of_listing(&failure)),
+        Some(Stop::Local(error)) => return Err(error.into()),
+        None => {}
     }
+    Ok(caught.exit_code().or(closed).unwrap_or(0))
 }
 
 /// A listed job as a JSON line that `get -i` takes.
@@ -202,20 +201,33 @@ fn row(assets: AssetType, asked: &Asked) -> String {
 
 impl SyncArgs {
     fn scope(&self, defaults: &Defaults) -> Result<Scope, CliError> {
-        let chosen = self.account.family.is_some() || defaults.family.name() != DEFAULT_FAMILY;
-        let given = chosen.then_some(&defaults.family);
-        let all = || AssetType::ALL.to_vec();
-        let mut types: Vec<AssetType> = self.types.iter().map(|name| name.asset_type()).collect();
-        types.sort_unstable();
-        types.dedup();
-        let types = if types.is_empty() { all() } else { types };
-        let with_family = |assets: AssetType| Ok((assets, assets.family(given)?));
-        let types: Result<Vec<_>, JobError> = types.into_iter().map(with_family).collect();
-        let types = types.map_err(|error| CliError::usage(error.to_string()))?;
+        let types = types(&self.types, &self.account, defaults)?;
         Ok(Scope { origin: defaults.origin.clone(), types, full: self.full })
     }
 
     fn options(&self) -> Options {
         Options { skip_gone: self.skip_gone, ..self.transfer.options() }
     }
+}
+
+/// The types to list, each with the family of its ids.
+pub(crate) fn types(
+    named: &[TypeArg],
+    account: &AccountArgs,
+    defaults: &Defaults,
+) -> Result<Vec<(AssetType, Family)>, CliError> {
+    let chosen = account.family.is_some() || defaults.family.name() != DEFAULT_FAMILY;
+    let family = chosen.then_some(&defaults.family);
+    let mut types: Vec<AssetType> = named.iter().map(|name| name.asset_type()).collect();
+    if types.is_empty() {
+        types.extend(AssetType::ALL);
+    }
+    types.sort_unstable();
+    types.dedup();
+    let with_family = |assets: AssetType| Ok((assets, assets.family(family)?));
+    types
+        .into_iter()
+        .map(with_family)
+        .collect::<Result<_, JobError>>()
+        .map_err(|error| CliError::usage(error.to_string()))
 }

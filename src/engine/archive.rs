@@ -107,7 +107,7 @@ where
     let mut came = 0_u64;
     let mut batches = JoinSet::new();
     let mut refs = read_ahead(refs);
-    let lookers = std::thread::available_parallelism().map_or(2, usize::from);
+    let lookers = session.store.readers();
     let mut more = true;
     while more || !batches.is_empty() || !run.jobs.is_empty() {
         let room = batches.len() < lookers && run.has_room(batches.len() * BATCH);

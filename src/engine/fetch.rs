@@ -22,8 +22,8 @@
 //! 7. A job is passed over only after a look at each file that it names.
 //! 8. A killed run leaves at most whole files without a record, and parts in the staging area.
 
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -36,7 +36,7 @@ use super::output::{self, Brought, Delivery, JobContext, Listed};
 use super::{Error, Session, record};
 use crate::event::{Event, JobEnd};
 use crate::job::{Asked, JobRef};
-use crate::layout::Key;
+use crate::layout::{self, Key};
 use crate::lifetime::{self, Birth};
 use crate::listing;
 use crate::manifest::{FileRecord, Manifest, MissingRecord, State};
@@ -166,6 +166,20 @@ fn check_digests(
 
 /// Works on one job until it is archived, or cannot be in this run.
 pub(super) async fn fetch(session: &Session, open: Open) -> Ended {
+    work(session, open, None).await
+}
+
+/// Works on a job of which these files are bad, however whole they look: they count as not there, and are put aside
+/// right before something proven takes their place. What is not bad stays as it is, whatever the answer says.
+pub(super) async fn mend(session: &Session, asked: &Asked, found: Found, bad: Vec<String>) -> Ended {
+    let present = match &found {
+        Found::Record(manifest, _) => vec![true; manifest.files.len()],
+        Found::Nothing | Found::Damaged { .. } => Vec::new(),
+    };
+    work(session, Open { asked: asked.clone(), order: 0, found, present }, Some(bad)).await
+}
+
+async fn work(session: &Session, open: Open, bad: Option<Vec<String>>) -> Ended {
     let Open { asked, order, mut found, mut present } = open;
     session.report(&Event::JobStarted { job: &asked.job });
     if let Found::Record(manifest, _) = &found {
@@ -178,7 +192,7 @@ pub(super) async fn fetch(session: &Session, open: Open) -> Ended {
         if let Found::Damaged { why, .. } = &found {
             session.report(&Event::Warning { job: Some(&asked.job), text: why });
         }
-        let mut job = OneJob::new(session, &asked, order, found, present);
+        let mut job = OneJob::new(session, &asked, order, (found, present), bad.clone());
         match job.run().await {
             Err(Ended::Local(Error { source: StoreError::Conflict { .. }, .. })) if conflicts < CONFLICTS => {
                 conflicts += 1;
@@ -199,6 +213,8 @@ struct OneJob<'a> {
     order: u64,
     found: Found,
     present: Vec<bool>,
+    /// Where the job is being mended: the names in its folder that are to be put aside before anything is committed.
+    bad: Option<Vec<String>>,
     /// When the job was first asked for: its times run from then on, and not while others go first.
     began: Option<Moment>,
     /// Whether the job was seen pending, by this run or an earlier one: then its files may come late.
@@ -215,18 +231,30 @@ struct OneJob<'a> {
 }
 
 impl<'a> OneJob<'a> {
-    fn new(session: &'a Session, asked: &'a Asked, order: u64, found: Found, present: Vec<bool>) -> Self {
+    fn new(
+        session: &'a Session,
+        asked: &'a Asked,
+        order: u64,
+        (found, mut present): (Found, Vec<bool>),
+        bad: Option<Vec<String>>,
+    ) -> Self {
         let seen_pending = matches!(&found, Found::Record(manifest, _) if manifest.pending_seen_at.is_some() && manifest.done_seen_at.is_none());
         let recorded = match &found {
             Found::Record(manifest, _) => Birth::recorded(manifest),
             Found::Nothing | Found::Damaged { .. } => None,
         };
+        if let (Some(bad), Found::Record(manifest, _)) = (&bad, &found) {
+            for (file, present) in manifest.files.iter().zip(&mut present) {
+                *present &= !bad.contains(&file.path);
+            }
+        }
         Self {
             session,
             asked,
             order,
             found,
             present,
+            bad,
             began: None,
             birth: recorded.unwrap_or(Birth::Before(session.list_began.load(Ordering::Relaxed))),
             rescued: false,
@@ -404,7 +432,7 @@ impl<'a> OneJob<'a> {
     /// Fetches what is not here yet, and commits.
     async fn bring_home(&mut self, done: Done) -> Result<Ended, Ended> {
         let beside = if self.rescued { Vec::new() } else { beside(&done, &self.asked.listed) };
-        let split = self.split(&done, &beside);
+        let split = self.split(&done, &beside)?;
         let to_fetch = &split.to_fetch;
         let session = self.session;
         let job = &self.asked.job;
@@ -428,14 +456,19 @@ impl<'a> OneJob<'a> {
         self.commit_haul(done, split, haul).await
     }
 
-    fn split(&self, done: &Done, beside: &[Option<Url>]) -> Split {
+    fn split(&self, done: &Done, beside: &[Option<Url>]) -> Result<Split, Ended> {
         let here: Vec<FileRecord> = self.here().cloned().collect();
         let listed = |place: usize| beside.get(place).and_then(Option::as_ref);
         let outputs = done.outputs.iter().enumerate();
         let identities: Vec<plan::Identity> =
             outputs.map(|(place, output)| output::identity(output, listed(place))).collect();
+        let mut plans = plan::keep(&identities, &here);
+        if self.bad.is_some() && !plan::keep_the_others(&mut plans, &here) {
+            let why = "the answer has no longer the outputs that are here";
+            return Err(Ended::Failed(Failure::new(Cause::Malformed, why)));
+        }
         let mut split = Split::default();
-        for (place, file) in plan::keep(&identities, &here).into_iter().enumerate() {
+        for (place, file) in plans.into_iter().enumerate() {
             match file {
                 FilePlan::Keep(record) => {
                     let record = FileRecord { output: done.outputs[place].index, ..*record };
@@ -449,7 +482,7 @@ impl<'a> OneJob<'a> {
                 FilePlan::Fetch => split.to_fetch.push(place),
             }
         }
-        split
+        Ok(split)
     }
 
     /// The record's files that are there.
@@ -501,6 +534,9 @@ impl<'a> OneJob<'a> {
     /// Commits, and goes on from what is committed now.
     async fn commit(&mut self, files: Vec<(Proven, Key)>, manifest: Manifest) -> Result<Manifest, Ended> {
         let (session, job) = (self.session, &self.asked.job);
+        if let Some(bad) = &mut self.bad {
+            put_aside(session, job, std::mem::take(bad)).await?;
+        }
         let committed =
             session.store.commit(&session.staging, job, files, manifest, self.found.version()).await;
         let (manifest, version) = committed?;
@@ -526,6 +562,15 @@ fn beside(done: &Done, listed: &[Option<Url>]) -> Vec<Option<Url>> {
         .collect();
     let links: Vec<Vec<&Url>> = links.iter().map(|links| links.iter().collect()).collect();
     listing::pair(&links, listed)
+}
+
+/// Moves what has these names in a job's folder into the quarantine.
+pub(super) async fn put_aside(session: &Session, job: &JobRef, names: Vec<String>) -> Result<(), StoreError> {
+    let (store, staging, folder) = (session.store.clone(), Arc::clone(&session.staging), layout::folder(job));
+    let moved = tokio::task::spawn_blocking(move || {
+        names.iter().try_for_each(|name| store.put_aside(&staging, &folder, name).map(drop))
+    });
+    moved.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// Asks for a job once, before its time is over: neither a host that is to be left alone for longer nor an answer that

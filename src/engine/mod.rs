@@ -23,7 +23,9 @@ mod gate;
 mod output;
 mod rate;
 mod record;
+pub mod repair;
 pub mod resume;
+mod sorted;
 pub mod survey;
 pub mod sync;
 pub mod verify;
@@ -246,7 +248,8 @@ fn timestamp() -> String {
 }
 
 /// The wall clock as headers compare with it: seconds since 1970.
-fn unix_seconds() -> u64 {
+#[must_use]
+pub fn unix_seconds() -> u64 {
     wall_clock().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -50,11 +50,23 @@ pub fn verify(
     options: &VerifyOptions,
     stop: &CancellationToken,
     progress: &Progress,
+    take: impl FnMut(Finding),
+) -> Result<Tally, StoreError> {
+    verify_these(store, store.folders()?, options, stop, progress, take)
+}
+
+/// Verifies these folders, as [`verify`] does.
+pub(super) fn verify_these(
+    store: &Store,
+    folders: Folders,
+    options: &VerifyOptions,
+    stop: &CancellationToken,
+    progress: &Progress,
     mut take: impl FnMut(Finding),
 ) -> Result<Tally, StoreError> {
     let board = Board {
         state: Mutex::new(BoardState {
-            folders: Some(store.folders()?),
+            folders: Some(folders),
             failed: None,
             files: BinaryHeap::new(),
             reading: 0,
@@ -332,15 +344,26 @@ impl Worker<'_> {
         }
     }
 
-    /// Reports a fault, unless another process has replaced the record meanwhile: then what was seen may have been a
-    /// commit half way.
+    /// Reports a fault, unless another process is writing to the job: then what was seen may have been a commit half
+    /// way. So it is looked at once more when no commit is under way.
     fn confirm(&mut self, folder: &str, name: &str, verdict: Verdict, judged_by: Option<Version>) {
         self.store.settle(folder);
         let now = match self.store.record_in(folder) {
             Ok(Record::Sound(_, version)) => Some(version),
             _ => None,
         };
-        if now == judged_by {
+        let is_there = || {
+            let names = self.store.names(folder).unwrap_or_default();
+            name != MANIFEST_NAME && names.iter().any(|(there, _)| there == name)
+        };
+        let still = match &verdict {
+            _ if now != judged_by => false,
+            Verdict::Missing => !is_there(),
+            Verdict::Extra => is_there(),
+            // What a record names is never written again, so its bytes are not those of a commit half way.
+            Verdict::Whole | Verdict::Damaged(_) | Verdict::Unreadable(_) => true,
+        };
+        if still {
             self.find(folder, name, verdict);
         } else {
             self.tally.changed += 1;

@@ -247,6 +247,9 @@ impl Running<'_> {
             peak_rss: self.peak.0,
             peak_files: self.peak.1,
         };
+        if let Some(mirror) = self.world.mirror.get() {
+            (mirror.copy)(&self.world.archive());
+        }
         verify::check(self.world, &self.before, &done);
         done
     }
