@@ -40,7 +40,7 @@ impl ArchiveArg {
 }
 
 /// What is shown, and how.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct ShowArgs {
     /// JSON on stdout, one object a line.

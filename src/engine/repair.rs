@@ -329,7 +329,7 @@ impl Mender {
         job: &JobRef,
         bad: Vec<String>,
     ) -> Result<(), Error> {
-        let asked = Asked { job: job.clone(), submitted: false };
+        let asked = Asked::new(job.clone());
         let found = if case.before.is_empty() { Found::Nothing } else { self.look(job).await? };
         let ended = fetch::mend(session, &asked, found, bad.clone()).await;
         ended.report(session, job);
