@@ -23,14 +23,15 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("verdict", &["job", "layout", "manifest"]),
     ("mend", &["verdict"]),
     ("query", &["manifest"]),
+    ("digests", &["manifest"]),
     ("census", &["event", "job", "manifest", "retry"]),
-    ("net", &["job", "media", "plan", "reply", "retry", "text"]),
+    ("net", &["digests", "job", "media", "plan", "reply", "retry", "text"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",
         &[
-            "census", "event", "job", "layout", "manifest", "media", "mend", "net", "plan", "query", "reply",
-            "retry", "store", "text", "verdict",
+            "census", "digests", "event", "job", "layout", "manifest", "media", "mend", "net", "plan",
+            "query", "reply", "retry", "store", "text", "verdict",
         ],
     ),
     ("view", &["census", "engine", "job", "layout", "manifest", "query", "store", "text", "verdict"]),

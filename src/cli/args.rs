@@ -81,7 +81,7 @@ pub(crate) struct TransferArgs {
     #[arg(short, long, value_name = "N", env = "VFETCH_JOBS", default_value_t = vfetch::engine::DEFAULT_TRANSFERS, value_parser = positive)]
     pub(crate) jobs: usize,
     /// The most requests at once to one host; fewer are begun with, and while a host complains.
-    #[arg(short = 'x', long, value_name = "N", env = "VFETCH_MAX_PER_HOST", default_value = "64", value_parser = positive)]
+    #[arg(short = 'x', long, value_name = "N", env = "VFETCH_MAX_PER_HOST", default_value_t = vfetch::net::DEFAULT_MAX_PER_HOST, value_parser = positive)]
     pub(crate) max_per_host: usize,
     /// How long a job that is still processing is waited for; 0 asks once.
     #[arg(long, value_name = "DURATION", env = "VFETCH_WAIT", default_value = "20m", value_parser = values::duration)]

@@ -55,6 +55,9 @@ struct Candidate {
     state: SourceState,
     link: Source,
     last: Option<Failure>,
+    /// How many bytes it had brought when it had brought most: only more than that is progress, or a source that
+    /// always breaks at the same byte would be tried for ever.
+    furthest_bytes: u64,
 }
 
 /// Brings one output home.
@@ -92,7 +95,9 @@ impl Ladder<'_> {
             match plan::next(&states, &self.clock()) {
                 Next::Try(place) => match self.attempt(place).await {
                     Ok(fetched) => return Brought::Proven(Box::new(self.deliver(place, fetched))),
-                    Err(Stopped::Source { failure, progress }) => self.note_failure(place, failure, progress),
+                    Err(Stopped::Source { failure, reached_bytes }) => {
+                        self.note_failure(place, failure, reached_bytes);
+                    }
                     Err(Stopped::Here(error)) => return Brought::Here(error),
                     Err(Stopped::Cancelled) => return Brought::Cancelled,
                 },
@@ -120,15 +125,20 @@ impl Ladder<'_> {
     /// Tries one source: waits for its host's turn and for a slot, then downloads.
     async fn attempt(&mut self, place: usize) -> Result<Fetched, Stopped> {
         let candidate = &self.candidates[place];
+        let rung = candidate.state.rung;
+        let file = FileRef { job: self.context.job, output: self.output };
+        let session = self.context.session;
         let url = match &candidate.link {
             Source::Url(url) => url.clone(),
             Source::Unusable(text) => return Err(Failure::new(Cause::BadUrl, text.clone()).into()),
             Source::Inline(bytes) => {
                 let bytes = bytes.clone();
-                return self.draft.store(&bytes).await;
+                let transfer = Transfer::begin(session, file, rung, "");
+                let done = self.draft.store(&bytes).await;
+                transfer.end(&done);
+                return done;
             }
         };
-        let session = self.context.session;
         let deadline = session.instant(self.context.deadline);
         let over = || Failure::new(Cause::DeadlineOver, "");
         let turn = tokio::time::timeout_at(deadline, session.http.enter(&url)).await;
@@ -136,8 +146,6 @@ impl Ladder<'_> {
         let Ok(_slot) = session.slots.acquire().await else { return Err(Stopped::Cancelled) };
         drop(self.context.ahead.lock().await.take());
         self.attempts += 1;
-        let file = FileRef { job: self.context.job, output: self.output };
-        let rung = candidate.state.rung;
         let transfer = Transfer::begin(session, file, rung, &without_secrets(&url));
         let done = match tokio::time::timeout_at(deadline, self.draft.fetch(&url)).await {
             Ok(done) => done,
@@ -152,9 +160,11 @@ impl Ladder<'_> {
         done
     }
 
-    fn note_failure(&mut self, place: usize, failure: Failure, progress: bool) {
+    fn note_failure(&mut self, place: usize, failure: Failure, reached_bytes: u64) {
         let clock = self.clock();
         let candidate = &mut self.candidates[place];
+        let progress = reached_bytes > candidate.furthest_bytes;
+        candidate.furthest_bytes = candidate.furthest_bytes.max(reached_bytes);
         candidate.state = plan::after_failure(&candidate.state, &failure, progress, &clock, super::dice());
         tracing::debug!(job = %self.context.job, output = self.output, rung = %candidate.state.rung, %failure, standing = ?candidate.state.standing);
         candidate.last = Some(failure);
@@ -188,6 +198,7 @@ impl Ladder<'_> {
                     state: SourceState { standing, ..SourceState::untried(Rung::FreshOutput) },
                     link: Source::Inline(Vec::new()),
                     last: Some(failure.clone()),
+                    furthest_bytes: 0,
                 });
             }
         }
@@ -234,7 +245,7 @@ fn candidates(output: &Output, fresh: bool) -> Vec<Candidate> {
             Source::Inline(_) => Rung::Inline,
             Source::Url(_) | Source::Unusable(_) => rung,
         };
-        Candidate { state: SourceState::untried(rung), link: source.clone(), last: None }
+        Candidate { state: SourceState::untried(rung), link: source.clone(), last: None, furthest_bytes: 0 }
     };
     present.map(candidate).collect()
 }

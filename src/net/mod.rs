@@ -22,6 +22,7 @@ use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, ClientBuilder};
 use url::Url;
 
+use crate::digests::Named;
 use crate::job::Origin;
 use crate::plan::{Answer, Resume};
 use crate::retry::{self, Cause, Failure};
@@ -34,6 +35,9 @@ pub const DEFAULT_CONNECT_WITHIN: Duration = Duration::from_secs(10);
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(30);
 /// More redirects than this lead nowhere.
 const REDIRECTS: usize = 10;
+
+/// The most requests at once to one host, unless the user says otherwise.
+pub const DEFAULT_MAX_PER_HOST: usize = 64;
 
 /// How both clients are built.
 #[derive(Clone, Debug)]
@@ -50,6 +54,21 @@ pub struct ClientOptions {
     pub connect_within: Duration,
     /// The longest silence of a media host, before its answer and within it.
     pub idle: Duration,
+}
+
+impl ClientOptions {
+    /// For the API at this origin, with the limits that users get who say nothing.
+    #[must_use]
+    pub fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            ca_certificates: Vec::new(),
+            allow_private_hosts: false,
+            max_per_host: DEFAULT_MAX_PER_HOST,
+            connect_within: DEFAULT_CONNECT_WITHIN,
+            idle: DEFAULT_IDLE,
+        }
+    }
 }
 
 /// Why a client could not be built.
@@ -88,7 +107,7 @@ impl Http {
 
     /// Waits for a turn at the URL's host.
     pub async fn enter(&self, url: &Url) -> Result<lane::Permit, Failure> {
-        self.lanes.enter(url.authority()).await
+        self.lanes.enter(anonymous(url).authority()).await
     }
 
     /// Asks for a file, or for the rest of one; answers when the headers are there.
@@ -99,7 +118,7 @@ impl Http {
         self.allowed
             .check(url)
             .map_err(|refused| Failure::new(Cause::AddressRefused, refused.to_string()))?;
-        let mut request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut request = self.client.get(anonymous(url)).header(ACCEPT_ENCODING, "identity");
         if let Resume::Continue { from, etag, .. } = resume {
             request = request.header(RANGE, format!("bytes={from}-")).header(IF_RANGE, etag);
         }
@@ -112,6 +131,15 @@ impl Http {
         let media = Media { response, idle: self.idle };
         media.refusal(now_unix_s).map_or(Ok(media), Err)
     }
+}
+
+/// The URL without a user and a password: no host gets credentials from here that a server put into a link, and none
+/// gets more at once because its links differ in them.
+fn anonymous(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Both fail only for URLs without a host, which have neither.
+    let _ = (url.set_username(""), url.set_password(None));
+    url
 }
 
 /// A media host's answer, with its body still to come.
@@ -150,6 +178,17 @@ impl Media {
         self.header(&LAST_MODIFIED).map(str::to_owned)
     }
 
+    /// The digests that the host names for the file.
+    #[must_use]
+    pub fn digests(&self) -> Named {
+        let headers = self.response.headers();
+        Named::read(self.response.status().as_u16(), |name| {
+            let lines: Vec<&str> =
+                headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+            (!lines.is_empty()).then(|| lines.join(","))
+        })
+    }
+
     /// Whether the protocol tells where the body ends; else the end of the connection is all there is.
     #[must_use]
     pub fn is_delimited(&self) -> bool {
@@ -174,11 +213,7 @@ impl Media {
     fn refusal(&self, now_unix_s: u64) -> Option<Failure> {
         let status = self.response.status().as_u16();
         let cause = match status {
-            200 | 206 | 416 => {
-                let encoding =
-                    self.header(&CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case("identity"));
-                return encoding.map(|name| Failure::new(Cause::Encoded, format!("Content-Encoding {name}")));
-            }
+            200 | 206 | 416 => return self.unfit_framing(),
             403 | 404 | 410 => Cause::Absent,
             408 | 425 | 500..=599 => Cause::ServerError,
             429 => Cause::RateLimited,
@@ -187,6 +222,18 @@ impl Media {
         };
         let wait = self.header(&RETRY_AFTER).and_then(|header| retry::retry_after(header, now_unix_s));
         Some(Failure::new(cause, format!("status {status}")).after(wait))
+    }
+
+    /// What makes a body unfit before its first byte. Two ways to tell its end at once are how one answer is smuggled
+    /// into another (RFC 9112, 6.3).
+    fn unfit_framing(&self) -> Option<Failure> {
+        let encoding = self.header(&CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case("identity"));
+        if let Some(name) = encoding {
+            return Some(Failure::new(Cause::Encoded, format!("Content-Encoding {name}")));
+        }
+        let headers = self.response.headers();
+        let two_ends = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
+        two_ends.then(|| Failure::new(Cause::Malformed, "both Content-Length and Transfer-Encoding"))
     }
 }
 
@@ -197,6 +244,10 @@ fn follow(attempt: Attempt<'_>, allowed: Allowed) -> reqwest::redirect::Action {
         () if attempt.previous().len() > REDIRECTS => attempt.error(LostRedirect("there are too many")),
         () if !matches!(attempt.url().scheme(), "http" | "https") => {
             attempt.error(LostRedirect("it leads away from http and https"))
+        }
+        // The client would put them into its connections' names, and so into the log.
+        () if anonymous(attempt.url()) != *attempt.url() => {
+            attempt.error(LostRedirect("it leads to a link with a user or a password"))
         }
         () if downgraded => attempt.error(LostRedirect("it leads from https to http")),
         () => match allowed.check(attempt.url()) {

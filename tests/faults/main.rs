@@ -9,7 +9,11 @@
 mod support;
 
 mod api;
+mod disk;
 mod helpers;
 mod hostile;
+mod names;
 mod operator;
 mod process;
+mod resume;
+mod transfer;

@@ -223,7 +223,8 @@ impl Check<'_> {
                 Some(_) => {}
             }
         }
-        for path in before.outside.keys().filter(|path| !now.contains_key(*path)) {
+        let removed = |path: &&PathBuf| !now.contains_key(*path) && !before.may_write.contains(path);
+        for path in before.outside.keys().filter(removed) {
             self.note(format!("{} was removed outside the archive", path.display()));
         }
     }
