@@ -107,6 +107,37 @@ fn a_call_that_fails_is_exit_5_with_its_path_and_the_next_run_succeeds() {
 }
 
 #[test]
+fn a_file_system_that_knows_no_sync_and_no_lock_of_folders_is_taken_as_it_is() {
+    if !can_inject() {
+        return;
+    }
+    for inject in ["fsync:error=EINVAL", "fsync:error=EBADF", "flock:error=EBADF", "flock:error=ENOLCK"] {
+        let (world, clips) = world();
+        let get = world.get(&["147"]);
+        under(&world, get, "147", inject).run().exits(0);
+        assert!(failures(&world) > 0, "{inject} was met");
+        world.holds("147", 0, &clips[0]);
+    }
+}
+
+#[test]
+fn without_sync_no_sync_is_made() {
+    if !can_inject() {
+        return;
+    }
+    let (world, _) = world();
+    let trace = world.path("io/trace");
+    let calls = "fsync,fdatasync,syncfs,sync,sync_file_range,msync";
+    let strace = format!("exec strace -f -qq -o '{}' -e trace={calls} -- \"$0\" \"$@\"", trace.display());
+    let syncs =
+        || std::fs::read_to_string(&trace).unwrap().lines().filter(|line| line.contains("sync")).count();
+    world.get(&["147", "--no-sync"]).after_shell(&strace).run().exits(0);
+    assert_eq!(syncs(), 0);
+    world.get(&["147", "--no-sync", "--force"]).after_shell(&strace).run().exits(0);
+    assert_eq!(syncs(), 0);
+}
+
+#[test]
 fn a_write_that_is_interrupted_or_short_goes_on() {
     if !can_inject() {
         return;
