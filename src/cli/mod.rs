@@ -48,23 +48,16 @@ struct Cli {
     command: Command,
 }
 
+// What each does is said by its arguments, at length: a comment here would take the place of that.
 #[derive(Subcommand)]
 enum Command {
-    /// Wait for jobs and bring their files home.
     Get(Box<get::GetArgs>),
-    /// Tell what an archive holds, what is at risk and until when, and what failed.
     Status(status::StatusArgs),
-    /// List the jobs of an archive by prompt, model, seed, family, state and date.
     List(list::ListArgs),
-    /// Prove that every file is what its record says.
     Verify(verify::VerifyArgs),
-    /// Put right what verify finds, and nothing else.
     Repair(Box<repair::RepairArgs>),
-    /// Write checksums, records or a table of an archive for other programs.
     Export(export::ExportArgs),
-    /// See the whole of vfetch at work, without an account and without the network.
     Demo(demo::DemoArgs),
-    /// Serve a look-alike of the API on this machine, for trials without an account.
     Mock(mock::MockArgs),
 }
 
@@ -88,6 +81,12 @@ fn parse() -> Result<Command, clap::Error> {
     let quiet = |command: clap::Command| command.mut_args(|arg| arg.hide_env(true));
     let matches = Cli::command().mut_subcommands(quiet).try_get_matches()?;
     Ok(Cli::from_arg_matches(&matches)?.command)
+}
+
+/// Writes to standard output; where nobody reads it there is nobody to tell.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Runs the command that the arguments name.

@@ -370,6 +370,20 @@ impl<D: Disk> Proven<D> {
     }
 }
 
+impl<D: Disk> Proven<D> {
+    /// Opens the file to send its bytes elsewhere; what it is called.
+    pub(super) fn open(&self) -> Result<(D::File, String), StoreError> {
+        let (Area { disk, folder, .. }, place) = (&*self.claim.area, self.claim.place());
+        let file = disk.open_to_read(folder, &self.claim.names.part()).map_err(ctx("opening", &place))?;
+        Ok((file, place))
+    }
+
+    /// Removes the file, which has been sent. What stays is swept away by the next run.
+    pub(super) fn discard(&self) {
+        self.claim.remove();
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Names {
     stem: String,
