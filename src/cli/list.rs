@@ -129,7 +129,7 @@ pub(crate) async fn run(args: ListArgs) -> Result<u8, CliError> {
         }
         out.end()
     };
-    let (closed, caught) = look::watched(&args.show, "reading", work).await?;
+    let (closed, caught) = look::watched(&args.show.without_bar(), "reading", work).await?;
     Ok(caught.exit_code().or(closed?).unwrap_or(0))
 }
 

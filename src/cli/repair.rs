@@ -122,6 +122,7 @@ fn show(out: &mut Out<'_>, json: bool, mended: &Mended) {
 }
 
 fn conclude(desk: &Desk, out: &mut Out<'_>, args: &RepairArgs, repair: &Repair, without_api: bool) {
+    desk.done();
     let stopped = desk.stop.is_cancelled();
     let left = repair.no_source + repair.later + repair.refused + repair.local;
     if args.show.json {
