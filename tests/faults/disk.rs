@@ -1,6 +1,7 @@
 //! What the disk may do to a run: no room, no permission, links where files should be, records and parts that are spoilt.
 
 use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
 
 use crate::support::run::Signal;
 use crate::support::{Answer, Content, World, read_manifest};
@@ -55,9 +56,10 @@ fn an_archive_that_cannot_be_written_is_told_before_any_call() {
     let world = World::new();
     world.job("147", Answer::processing());
     let file = world.file("a-file", "");
-    for place in [file.clone(), file.join("below"), "/proc/vfetch".into(), "/dev/null".into()] {
-        let done = world.command("get").args(&["147", "-o"]).args(&[&place]).run().exits_with(&[2, 5]);
-        assert!(done.stderr().contains(place.to_str().unwrap()), "{}", done.shown());
+    let places = [file.clone(), file.join("below"), "/proc/vfetch".into(), "/dev/null".into()];
+    for (place, named) in places.iter().zip(["a-file", "a-file", "/proc/vfetch", "/dev/null"]) {
+        let done = world.command("get").args(&["147", "-o"]).args(&[place]).run().exits_with(&[2, 5]);
+        assert!(done.stderr().contains(named), "{}", done.shown());
     }
     assert_eq!(world.api.connections(), 0);
 }
@@ -134,7 +136,11 @@ fn a_record_that_is_spoilt_is_made_again_and_one_of_a_newer_program_is_left_alon
     let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.get(&["1", "2"]).run()));
     // The check after the run knows no such version either, and says so.
     let said = code.err().and_then(|panic| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    assert!(said.contains("999") && said.contains("exit status: 5"), "{said}");
+    assert!(
+        said.contains("version 999 of the format) and is left alone")
+            && said.contains("unix_wait_status(1280)"),
+        "{said}"
+    );
     assert_eq!(std::fs::read(&path).unwrap(), newer);
 }
 
@@ -162,4 +168,83 @@ fn a_part_with_other_bytes_than_were_noted_is_begun_again() {
         world.holds("147", 0, &clip);
         assert_eq!(world.media.log()[1].range_from(), None);
     }
+}
+
+#[expect(clippy::print_stderr, reason = "whoever runs the tests should know")]
+fn can(what: &str, program: &str, args: &[&str]) -> bool {
+    let said = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let can = said.is_ok_and(|status| status.success());
+    if !can {
+        eprintln!("skipped: no {what} here");
+    }
+    can
+}
+
+/// Mounts a small disk at the archive, lets the program fetch what has room there and then all of it, makes the disk
+/// larger, lets it try again, and brings what is on the disk to the archive.
+const ON_A_SMALL_DISK: &str = r#"
+exec unshare -rm sh -c '
+    mkdir "$ARCHIVE" && mount -t tmpfs -o size=2m small "$ARCHIVE" || exit 99
+    "$0" get 1 2 -q -o "$ARCHIVE"
+    "$0" "$@"
+    echo "on the full disk: $?" >&2
+    mount -o remount,size=64m "$ARCHIVE"
+    "$0" "$@"
+    code=$?
+    mkdir "$ARCHIVE.kept" && cp -r "$ARCHIVE/." "$ARCHIVE.kept" && umount "$ARCHIVE" || exit 98
+    cp -r "$ARCHIVE.kept/." "$ARCHIVE" && rm -r "$ARCHIVE.kept"
+    exit $code
+' "$0" "$@"
+"#;
+
+#[test]
+fn a_full_disk_ends_the_run_and_spares_what_is_there_and_the_next_one_goes_on_when_there_is_room() {
+    let probe = "mount -t tmpfs -o size=1m small /mnt && umount /mnt";
+    if !can("right to mount a disk", "unshare", &["-rm", "sh", "-c", probe]) {
+        return;
+    }
+    let (world, clips) = two_jobs();
+    let film = world.content(Content::mp4(3, 5 << 20));
+    world.job("3", Answer::success(&[world.media.on("/film.mp4", Answer::file(&film))]));
+    let run = world.get(&["1", "2", "3"]).env("ARCHIVE", world.archive());
+    let done = run.after_shell(ON_A_SMALL_DISK).run().exits(0).says("on the full disk: 5");
+    assert!(done.stderr().contains("3-0.part") && done.stderr().contains("more needed"), "{}", done.shown());
+    world.holds("1", 0, &clips[0]);
+    world.holds("2", 0, &clips[1]);
+    world.holds("3", 0, &film);
+    assert_eq!((world.media.calls("/0.mp4").len(), world.media.calls("/1.mp4").len()), (1, 1));
+}
+
+#[test]
+fn a_system_call_that_fails_ends_the_run_and_the_next_one_goes_on() {
+    let probe = ["-f", "-o", "/dev/null", "-e", "inject=fsync:error=EIO:when=1", "true"];
+    if !can("strace that may trace", "strace", &probe) {
+        return;
+    }
+    let renames = "rename,renameat,renameat2";
+    let faults = [
+        ("fsync", "EIO", "1"),
+        ("fsync", "EIO", "2"),
+        ("fsync", "EIO", "3"),
+        ("fsync", "ENOSPC", "4"),
+        ("fsync", "EIO", "1+"),
+        (renames, "EIO", "1"),
+        (renames, "EIO", "2"),
+        ("pwrite64", "ENOSPC", "3"),
+        ("pwrite64", "EDQUOT", "3+"),
+    ];
+    for (calls, error, when) in faults {
+        let (world, [clip, _]) = two_jobs();
+        let inject = format!("-e trace={calls} -e inject={calls}:error={error}:when={when}");
+        let traced = format!("exec strace -f -qq --seccomp-bpf -o /dev/null {inject} \"$0\" \"$@\"");
+        let done = world.get(&["1"]).after_shell(&traced).run();
+        assert_eq!(done.code(), 5, "{calls} {error} {when}: {}", done.shown());
+        world.get(&["1"]).run().exits(0);
+        world.holds("1", 0, &clip);
+    }
+    let (world, [clip, _]) = two_jobs();
+    let interrupted = "-e trace=pwrite64 -e inject=pwrite64:error=EINTR:when=2..20+3";
+    let traced = format!("exec strace -f -qq --seccomp-bpf -o /dev/null {interrupted} \"$0\" \"$@\"");
+    world.get(&["1"]).after_shell(&traced).run().exits(0);
+    world.holds("1", 0, &clip);
 }

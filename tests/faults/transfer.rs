@@ -6,7 +6,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::support::run::Signal;
-use crate::support::{Answer, Content, Done, Framing, Ranges, Script, Server, World};
+use crate::support::{Answer, Content, Done, Framing, Ranges, Script, Server, World, tls};
 
 /// Short waits, so that a row about giving up does not take long.
 const SOON: [&str; 6] = ["-R", "1", "--idle-timeout", "1s", "--connect-timeout", "5s"];
@@ -523,6 +523,29 @@ fn odd_but_allowed_ways_to_send_a_file_are_understood() {
     six_files_in_a_row(|file| file.version("HTTP/1.0"));
     let world = six_files_in_a_row(|file| file.header("X-Empty", "").header("x-ODD", " \t two  words "));
     assert!(world.media.connections() < 6, "no connection was used twice");
+}
+
+#[test]
+fn media_hosts_are_spoken_to_in_http_1_even_where_they_prefer_another() {
+    let world = World::new();
+    let clip = a_clip(&world);
+    let url = world.tls_host().on("/clip.mp4", Answer::file(&clip));
+    world.job("147", Answer::success(&[url]));
+    world.get(&["147", "-R", "0", "--ca-cert", tls::CA]).run().exits(0);
+    world.holds("147", 0, &clip);
+}
+
+#[test]
+fn a_media_host_whose_certificate_nobody_vouches_for_is_left_for_the_mirror() {
+    let world = World::new();
+    let clip = a_clip(&world);
+    let strange = world.tls_host();
+    let url = strange.on("/clip.mp4", Answer::file(&clip));
+    let mirror = world.media.on("/clip.mp4", Answer::file(&clip));
+    world.job("147", Answer::success_with_proxies(&[url], &[mirror]));
+    world.get(&["147"]).args(&SOON).run().exits(0);
+    world.holds("147", 0, &clip);
+    assert_eq!((causes(&world, 0), strange.log().len()), (vec!["tls".into()], 0));
 }
 
 #[test]

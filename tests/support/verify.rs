@@ -237,7 +237,7 @@ impl Check<'_> {
         for path in found {
             self.name(&path);
             let link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
-            let private = path.starts_with(root.join(".vfetch"));
+            let private = path.iter().any(|name| name == ".vfetch");
             match () {
                 () if link || !path.is_file() => {}
                 () if path.file_name().is_some_and(|name| name == "manifest.json") && !private => {
