@@ -150,6 +150,8 @@ pub struct Failed {
 /// What an archive holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
+    /// When it was taken, in seconds since 1970.
+    pub counted_at: u64,
     /// All of it.
     pub all: Count,
     /// By state.

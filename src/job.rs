@@ -408,6 +408,48 @@ mod tests {
     }
 
     #[test]
+    fn the_table_lists_each_family_once() {
+        let names: std::collections::BTreeSet<_> = Family::names().collect();
+        let paths: std::collections::BTreeSet<_> = FAMILIES.iter().map(|(_, path)| path).collect();
+        assert_eq!((names.len(), paths.len()), (FAMILIES.len(), FAMILIES.len()));
+        assert!(
+            names.contains(DEFAULT_FAMILY) && names.contains(ID_IN_BODY) && names.contains("v7/video-fusion")
+        );
+    }
+
+    #[test]
+    fn only_a_versioned_path_of_plain_segments_names_an_unlisted_family() {
+        let longest = format!("v8/{}", "m".repeat(57));
+        for good in ["v8/morph", "v123/a", "v1/a/b-c/d_e9", &longest] {
+            assert_eq!(Family::named(good).map(|family| family.name), Ok(good.into()));
+        }
+        let too_long = format!("{longest}m");
+        for bad in [
+            "", "v8", "v8/", "/v8/a", "v/a", "v1234/a", "vx/a", "v8x/a", "8/a", "V8/a", "v8//a", "v8/a/",
+            "v8/A", "v8/a.b", "v8/é", "v8/a b", "v8/..", &too_long,
+        ] {
+            assert_eq!(Family::named(bad), Err(JobError::Family(bad.into())), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let table = [
+            ("https://ModelsLab.com/x?y", "https://modelslab.com"),
+            ("https://u:p@x.test:443/", "https://x.test"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://[::1]:80/a", "http://[::1]"),
+        ];
+        for (url, want) in table {
+            let origin = Origin::of(&Url::parse(url).unwrap()).unwrap();
+            assert_eq!((origin.as_str(), origin.to_string().as_str()), (want, want));
+        }
+        for bad in ["file:///a", "ftp://x.test", "data:,x", "mailto:a@b"] {
+            assert!(matches!(Origin::of(&Url::parse(bad).unwrap()), Err(JobError::Address(_))), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_family_that_is_not_in_the_table_is_named_by_its_path() {
         let job = defaults().parse("https://modelslab.com/api/v8/morph/fetch/7?x=1").unwrap().job;
         assert_eq!((job.family.name(), job.to_string().as_str()), ("v8/morph", "v8/morph/7"));

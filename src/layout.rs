@@ -98,6 +98,17 @@ impl Key {
         good.then(|| Self { folder: folder(job), name: name.into() })
     }
 
+    /// Further names for the file of the same output, without end: those that [`Key::free`] tries after this one's
+    /// plain form. For a store where somebody else's bytes may have the first one.
+    pub fn alternatives(&self, digest: Digest) -> impl Iterator<Item = Self> + use<> {
+        let mut parts = self.name.split('.');
+        let (stem, extension) = (parts.next().unwrap_or_default(), parts.next_back().unwrap_or_default());
+        let (stem, extension, this) = (stem.to_owned(), extension.to_owned(), self.clone());
+        let tails = std::iter::successors(Some(digest), |tail| Some(Digest::of(tail.to_string().as_bytes())));
+        let named = tails.map(move |tail| format!("{stem}.{}.{extension}", &tail.to_string()[..DIGEST_TAIL]));
+        named.filter_map(move |name| (name != this.name).then(|| Self { folder: this.folder.clone(), name }))
+    }
+
     /// The job's folder below the root.
     #[must_use]
     pub fn folder(&self) -> &str {
@@ -244,6 +255,17 @@ mod tests {
         assert_eq!(Key::output(&job, 0, "../x", None).name(), "147-0.bin");
         assert_eq!(Key::manifest(&job).to_string(), "147/manifest.json");
         assert_eq!((other.folder(), Key::recorded(&job, other.name())), ("147", Some(other.clone())));
+    }
+
+    #[test]
+    fn an_output_has_further_names_that_are_all_its_own() {
+        let (job, digest) = (job("147"), Digest::of(b"other"));
+        let further: Vec<Key> = Key::output(&job, 0, "gif", None).alternatives(digest).take(9).collect();
+        let second = Digest::of(digest.to_string().as_bytes());
+        assert_eq!(further[0], Key::output(&job, 0, "gif", Some(&digest)));
+        assert_eq!(further[1], Key::output(&job, 0, "gif", Some(&second)));
+        assert!(further.iter().all(|key| Key::recorded(&job, key.name()).as_ref() == Some(key)));
+        assert_eq!(further[0].alternatives(digest).take(8).collect::<Vec<_>>(), further[1..]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! file is there for readers, and a record whose word disagrees is damaged. Fields that this version does not know
 //! survive a rewrite. A record of a newer version is refused and never rewritten.
 
+use std::collections::HashSet;
 use std::{fmt, io};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -179,6 +180,9 @@ pub struct Manifest {
     pub files: Vec<FileRecord>,
     /// The outputs that are not.
     pub missing: Vec<MissingRecord>,
+    /// Files that were here, were lost, and for which nothing else has come: their digests tell a copy elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<FileRecord>,
     /// Why the job as a whole has no outputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Reason>,
@@ -372,6 +376,7 @@ impl Manifest {
             outputs: None,
             files: Vec::new(),
             missing: Vec::new(),
+            lost: Vec::new(),
             error: None,
             meta: None,
             reply: Map::new(),
@@ -401,6 +406,15 @@ impl Manifest {
             }
             Some(_) => State::Failed,
         }
+    }
+
+    /// Remembers these files among the lost ones, and forgets each that is here, or whose output has another file.
+    pub fn remember_lost(&mut self, files: impl IntoIterator<Item = FileRecord>) {
+        self.lost.extend(files);
+        let (here, mut seen) = (&self.files, HashSet::new());
+        let is_here =
+            |lost: &FileRecord| here.iter().any(|file| file.output == lost.output || file.path == lost.path);
+        self.lost.retain(|lost| !is_here(lost) && seen.insert(lost.sha256));
     }
 
     /// Reads a record and checks that it agrees with itself.
@@ -541,6 +555,23 @@ mod tests {
             let read = Manifest::read(&manifest.to_bytes()).unwrap();
             assert_eq!((read.state, read.files.len()), (want, files));
         }
+    }
+
+    #[test]
+    fn a_lost_file_is_remembered_until_its_output_has_another() {
+        let mut manifest = empty();
+        manifest.remember_lost([file(0), file(1), file(0)]);
+        let other = FileRecord { sha256: Digest::of(b"x"), ..file(1) };
+        manifest.remember_lost([other.clone()]);
+        // All of them have the same bytes here, except the last.
+        assert_eq!(manifest.lost, [file(0), other]);
+        manifest.outputs = Some(2);
+        manifest.files = vec![file(1)];
+        manifest.missing = vec![missing(0, true)];
+        manifest.remember_lost([]);
+        assert_eq!(manifest.lost, [file(0)]);
+        let read = Manifest::read(&manifest.to_bytes()).unwrap();
+        assert_eq!(read.lost, [file(0)]);
     }
 
     #[test]

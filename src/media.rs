@@ -229,15 +229,18 @@ fn text_of(head: &[u8]) -> Option<&str> {
     (!text.contains(control)).then_some(text)
 }
 
+/// An object, or an array whose first item is JSON too: transcripts begin with a bracket as well, `[00:01]` or `[noise]`.
 fn looks_like_json(text: &str) -> bool {
-    let mut letters = text.chars().filter(|letter| !letter.is_whitespace());
-    match letters.next() {
-        Some('{') => matches!(letters.next(), Some('"' | '}') | None),
-        Some('[') => {
-            matches!(letters.next(), Some('{' | '[' | '"' | ']' | '-' | '0'..='9' | 't' | 'f' | 'n') | None)
-        }
-        _ => false,
+    let inside = |bracket| text.strip_prefix(bracket).map(str::trim_start);
+    if let Some(inside) = inside('{') {
+        return inside.is_empty() || inside.starts_with(['"', '}']);
     }
+    inside('[').is_some_and(|inside| {
+        let item = inside.split([',', ']']).next().unwrap_or_default();
+        inside.is_empty()
+            || inside.starts_with(['{', '[', '"', ']'])
+            || serde_json::from_str::<serde_json::Value>(item).is_ok()
+    })
 }
 
 /// The document that a `Content-Type` announces. All other types are hints that nobody follows: hosts send images as
@@ -316,7 +319,7 @@ mod tests {
         let html = Sniff::NotMedia(NotMedia::Html);
         let json = Sniff::NotMedia(NotMedia::Json);
         let xml = Sniff::NotMedia(NotMedia::Xml);
-        let table: [(&[u8], Sniff); 27] = [
+        let table: [(&[u8], Sniff); 40] = [
             (b"<!DOCTYPE html><p>", html),
             (b"\xef\xbb\xbf \r\n<HTML lang=en>", html),
             (b"<!-- x --><html>", html),
@@ -335,6 +338,19 @@ mod tests {
             (b"{\"error\0", Sniff::Unknown),
             (b"[\xff\"", Sniff::Unknown),
             (b"[Script Info]", Sniff::Unknown),
+            (b"[00:00.000 --> 00:02.500] a fox barks", Sniff::Unknown),
+            (b"[noise] wind", Sniff::Unknown),
+            (b"[7 foxes]", Sniff::Unknown),
+            (b"[-]", Sniff::Unknown),
+            (b"[ 1.5e3 ,2]", json),
+            (b"[7", json),
+            (b"[", json),
+            (b"[]", json),
+            (b"[[1", json),
+            (b"[\"a\"", json),
+            (b"[false]", json),
+            (b"[null,", json),
+            (b"[true]", json),
             (b"", Sniff::Unknown),
             (b"plain words", Sniff::Unknown),
             (b"# OBJ\nv 1 2 3", Sniff::Unknown),

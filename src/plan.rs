@@ -320,6 +320,33 @@ pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
     plans
 }
 
+/// Keeps what [`keep`] gave to nobody in the place that its record has: for a repair, which changes nothing but what is
+/// bad. `false` where one has no place among these outputs.
+///
+/// | the record | the output at its index | |
+/// | --- | --- | --- |
+/// | serves an output | | stays there |
+/// | serves none | is to be fetched | keeps it |
+/// | serves none | is kept by another record, or does not exist | `false` |
+#[must_use]
+pub fn keep_the_others(plans: &mut [FilePlan], records: &[FileRecord]) -> bool {
+    let placed = |plans: &[FilePlan], record: &FileRecord| {
+        plans.iter().any(|plan| matches!(plan, FilePlan::Keep(kept) if kept.path == record.path))
+    };
+    records.iter().all(|record| {
+        if placed(plans, record) {
+            return true;
+        }
+        match plans.get_mut(record.output) {
+            Some(free @ FilePlan::Fetch) => {
+                *free = FilePlan::Keep(Box::new(record.clone()));
+                true
+            }
+            Some(FilePlan::Keep(_)) | None => false,
+        }
+    })
+}
+
 fn serves(record: &FileRecord, output: &Identity) -> bool {
     if record.rung == Rung::Inline {
         return output.inline == Some(record.sha256);
@@ -655,6 +682,31 @@ mod tests {
         let inline = Identity { paths: vec![], inline: Some(Digest::of(b"")) };
         assert_eq!(kept(&[inline], &[record(0, "", Rung::Inline)]), [Some(0)]);
         assert_eq!(kept(&[paths(&[])], &[record(0, "", Rung::Inline)]), [None]);
+    }
+
+    #[test]
+    fn a_repair_keeps_what_is_not_bad_whatever_the_answer_says() {
+        let (a, b) = ("https://m.test/x/a.gif", "https://m.test/x/b.gif");
+        let (of_a, of_b) = (record(0, a, Rung::Output), record(1, b, Rung::Output));
+        let mended = |outputs: &[Identity], records: &[FileRecord]| {
+            let mut plans = keep(outputs, records);
+            let all = keep_the_others(&mut plans, records);
+            let path = |plan: &FilePlan| match plan {
+                FilePlan::Keep(record) => record.path.clone(),
+                FilePlan::Fetch => String::new(),
+            };
+            (plans.iter().map(path).collect::<Vec<_>>(), all)
+        };
+        let new = || paths(&["/new"]);
+        let names = |names: [&str; 2]| names.map(String::from).to_vec();
+        let only_b = std::slice::from_ref(&of_b);
+        assert_eq!(mended(&[new(), new()], only_b), (names(["", "147-1.gif"]), true));
+        assert_eq!(mended(&[paths(&["/x/b.gif"]), new()], only_b), (names(["147-1.gif", ""]), true));
+        assert!(!mended(&[new()], only_b).1, "the output is not there any more");
+        assert!(
+            !mended(&[paths(&["/x/b.gif"]), paths(&["/x/c.gif"])], &[of_a, of_b]).1,
+            "its place is taken"
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
     ("verdict", &["job", "layout", "manifest"]),
+    ("mend", &["verdict"]),
     ("query", &["manifest"]),
     ("digests", &["manifest"]),
     ("census", &["event", "job", "manifest", "retry"]),
@@ -29,8 +30,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "census", "digests", "event", "job", "layout", "manifest", "media", "net", "plan", "query",
-            "reply", "retry", "store", "text", "verdict",
+            "census", "digests", "event", "job", "layout", "manifest", "media", "mend", "net", "plan",
+            "query", "reply", "retry", "store", "text", "verdict",
         ],
     ),
     ("view", &["census", "engine", "job", "layout", "manifest", "query", "store", "text", "verdict"]),

@@ -301,13 +301,15 @@ fn the_demo_shows_every_job_and_takes_nothing_from_the_environment() {
         "All 16 jobs ended as they should.",
         "The key was seen by the API alone.",
         "208, a link that has expired: complete from fresh_output in 3 requests",
-        "realtime.98/                   98-0.png  98-1.jpg  98-2.webp  98-3.gif  manifest.json",
+        "realtime.98/                  98-0.png  98-1.jpg  98-2.webp  manifest.json",
         "\"rung\": \"proxy\"",
         "The files are in kept\n",
     ] {
         assert!(out.contains(said), "{said:?} is not in:\n{out}");
     }
-    assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
+    // A digest in a record needs more columns than a narrow terminal has.
+    let mut words = out.lines().filter(|line| !line.contains("\"sha256\""));
+    assert!(words.all(|line| line.chars().count() <= 80), "{out}");
     assert!(!out.contains("real-account") && !err.contains("real-account"));
 
     let again = vfetch().args(["demo", "-o", "kept"]).current_dir(folder.path()).output().unwrap();

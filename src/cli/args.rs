@@ -1,12 +1,13 @@
 //! Arguments that several commands share: the account, the transfers, the output.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgAction;
 use vfetch::engine::Options;
 use vfetch::job::{DEFAULT_ORIGIN, Defaults};
 use vfetch::net::{Api, ClientOptions, Http};
+use vfetch::store::{Open, Store};
 
 use super::error::CliError;
 use super::key::KeyArgs;
@@ -80,7 +81,7 @@ pub(crate) struct TransferArgs {
     #[arg(short, long, value_name = "N", env = "VFETCH_JOBS", default_value_t = vfetch::engine::DEFAULT_TRANSFERS, value_parser = positive)]
     pub(crate) jobs: usize,
     /// The most requests at once to one host; fewer are begun with, and while a host complains.
-    #[arg(short = 'x', long, value_name = "N", env = "VFETCH_MAX_PER_HOST", default_value = "64", value_parser = positive)]
+    #[arg(short = 'x', long, value_name = "N", env = "VFETCH_MAX_PER_HOST", default_value_t = vfetch::net::DEFAULT_MAX_PER_HOST, value_parser = positive)]
     pub(crate) max_per_host: usize,
     /// How long a job that is still processing is waited for; 0 asks once.
     #[arg(long, value_name = "DURATION", env = "VFETCH_WAIT", default_value = "20m", value_parser = values::duration)]
@@ -109,9 +110,25 @@ pub(crate) struct TransferArgs {
     /// Do not wait for the disk: faster, and not safe against a power cut.
     #[arg(long, env = "VFETCH_NO_SYNC")]
     pub(crate) no_sync: bool,
+    /// Where parts wait on their way into a bucket [default: vfetch/ in the user's cache].
+    #[arg(long, value_name = "DIR", env = "VFETCH_STAGING")]
+    pub(crate) staging: Option<PathBuf>,
 }
 
 impl TransferArgs {
+    /// The archive that `-o` names, made where it is not there.
+    pub(crate) fn open_store(&self, output: &Path) -> Result<Store, CliError> {
+        let store = match output.to_str() {
+            Some(place) => Store::open(place, Open::Create, !self.no_sync)?,
+            // No address, then, but a folder may have any name.
+            None => Store::create(output, !self.no_sync)?,
+        };
+        if let Some(staging) = &self.staging {
+            store.stage_in(staging.clone())?;
+        }
+        Ok(store)
+    }
+
     /// The engine's options, with the limits of this process in mind.
     pub(crate) fn options(&self) -> Options {
         Options {

@@ -7,7 +7,6 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -22,6 +21,8 @@ use vfetch::text::Untrusted;
 
 use super::error::CliError;
 use super::get::{self, GetArgs};
+use super::report::quoted;
+use super::say;
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\
@@ -39,12 +40,12 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DemoArgs {
     /// Where the jobs go: a folder that is new or empty [default: a new one among the temporary folders]
-    #[arg(short, long, value_name = "DIR", env = "VFETCH_DEMO_OUTPUT")]
+    #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
 }
 
 /// Files come at this pace, so that there is something to see.
-const PACE: u64 = 48 * 1024;
+const PACE: u64 = 64 * 1024;
 /// The record that is shown: it has a rung that was left.
 const SHOWN_RECORD: &str = "202";
 /// Exit codes from here on name the signal that ended `get`.
@@ -66,7 +67,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<u8, CliError> {
     say(&introduction(&base_url, &folder));
     let code = get::run(GetArgs::of(&words(&base_url, &folder))?.without_results()).await?;
     if code >= SIGNALLED {
-        say(&format!("What came until then is in {}.\n", folder.display()));
+        say(&format!("What came until then is in {}\n", shown(&folder)));
         return Ok(code);
     }
     let archive = Archive::open(&folder, &base_url)?;
@@ -108,10 +109,10 @@ fn words(base_url: &str, folder: &Path) -> Vec<OsString> {
 fn introduction(base_url: &str, folder: &Path) -> String {
     let mut words = vec!["vfetch get".to_owned()];
     words.extend(SCENARIOS.iter().map(Scenario::reference));
-    words.extend([format!("--base-url {base_url}"), format!("-o {}", folder.display())]);
+    words.extend([format!("--base-url {base_url}"), format!("-o {}", shown(folder))]);
     format!(
-        "A look-alike of the API runs at {base_url}; nothing leaves this machine.
-It has {} jobs, each of which takes another turn. This runs now, for some fifteen seconds:
+        "A look-alike of the API runs on this machine alone, at {base_url}.
+It has {} jobs, each with a turn of its own. This takes some fifteen seconds:
 
   {}
 
@@ -119,6 +120,11 @@ It has {} jobs, each of which takes another turn. This runs now, for some fiftee
         SCENARIOS.len(),
         folded(&words)
     )
+}
+
+/// A folder as a shell takes it.
+fn shown(folder: &Path) -> String {
+    quoted(&folder.display().to_string())
 }
 
 /// Words as a command over several lines.
@@ -237,7 +243,7 @@ fn outcome(record: &Manifest) -> String {
     }
     if !record.missing.is_empty() {
         let links: usize = record.missing.iter().map(|missing| missing.reasons.len()).sum();
-        let _ = write!(text, " ({links} links, and no file behind any of them)");
+        let _ = write!(text, " ({links} links were tried)");
     }
     text
 }
@@ -266,7 +272,7 @@ for the rest of a file. The key was seen by {}.
         [] => writeln!(text, "All {} jobs ended as they should.", endings.len()),
         _ => writeln!(text, "These jobs did not end as they should: {}", wrong.join(" ")),
     };
-    let folder = folder.display();
+    let folder = shown(folder);
     let _ = writeln!(text, "\nThe files are in {folder}");
     if temporary {
         let _ = writeln!(text, "When you have seen them: rm -r {folder}");
@@ -275,23 +281,18 @@ for the rest of a file. The key was seen by {}.
     (text, wrong.is_empty() && seen.leaked_keys == 0 && seen.future_links == 0)
 }
 
-/// Writes to stdout; where nobody reads it there is nobody to tell.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
 
-    const COLUMNS: usize = 100;
+    /// What every terminal shows on a line.
+    const COLUMNS: usize = 80;
 
     #[test]
     fn the_command_that_is_shown_is_the_one_that_runs_without_its_key() {
         let shown = introduction("http://127.0.0.1:12345", Path::new("/tmp/demo"));
-        assert!(shown.lines().all(|line| line.len() < 80), "{shown}");
+        assert!(shown.lines().all(|line| line.len() <= COLUMNS), "{shown}");
         let (_, command) = shown.split_once("vfetch get").unwrap();
         let shown: Vec<&str> = command.split_whitespace().filter(|word| *word != "\\").collect();
         let mut run = words("http://127.0.0.1:12345", Path::new("/tmp/demo"));

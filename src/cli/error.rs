@@ -60,12 +60,13 @@ impl From<StoreError> for CliError {
         let code = match error {
             StoreError::Busy { .. } => BUSY,
             StoreError::Io { .. }
+            | StoreError::Remote { .. }
             | StoreError::Full { .. }
             | StoreError::Unfit { .. }
             | StoreError::Conflict { .. }
             | StoreError::Foreign { .. }
             | StoreError::Newer { .. } => LOCAL,
-            StoreError::NoArchive { .. } => USAGE,
+            StoreError::BadPlace { .. } | StoreError::NoArchive { .. } => USAGE,
         };
         Self { code, message: error.to_string(), hint: None }
     }

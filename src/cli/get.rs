@@ -8,7 +8,6 @@ use clap::{Args as _, FromArgMatches as _};
 use vfetch::engine::archive;
 use vfetch::engine::{Options, Session};
 use vfetch::job::{DEFAULT_FAMILY, DEFAULT_ORIGIN, Defaults};
-use vfetch::store::Store;
 use vfetch::text::Redactor;
 
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
@@ -23,7 +22,8 @@ Examples:
   vfetch get realtime/98 submit.json -o ./out   another family; a saved answer
   vfetch get -i ids.txt -o ./out                a list of any length; rerun it at will
   jq -r .id log.jsonl | vfetch get -i - -o out  ids from another program
-  vfetch get -i ids.txt -o out > SHA256SUMS     and later: sha256sum -c SHA256SUMS";
+  vfetch get -i ids.txt -o out > SHA256SUMS     and later: sha256sum -c SHA256SUMS
+  vfetch get -i ids.txt -o s3://bucket/clips    into a bucket, with AWS_ACCESS_KEY_ID and the like set";
 
 /// Wait for jobs and bring their files home.
 ///
@@ -35,8 +35,8 @@ Examples:
 pub(crate) struct GetArgs {
     #[command(flatten)]
     refs: RefArgs,
-    /// The archive: a folder, made where it is not there.
-    #[arg(short, long, value_name = "DIR", env = "VFETCH_OUTPUT")]
+    /// The archive: a folder, made where it is not there, or the address of a bucket and a prefix in it.
+    #[arg(short, long, value_name = "ARCHIVE", env = "VFETCH_OUTPUT")]
     output: PathBuf,
     /// Hash the files of complete jobs too, instead of looking at their sizes.
     #[arg(long, env = "VFETCH_CHECK")]
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
     let defaults = args.account.defaults()?;
     let refs = args.refs.open(&defaults)?;
     let (api, http) = args.account.clients(&defaults, &args.transfer)?;
-    let store = Store::create(&args.output, !args.transfer.no_sync)?;
+    let store = args.transfer.open_store(&args.output)?;
     let console = report::start(args.settings(api.redactor().clone()))?;
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;

@@ -32,6 +32,11 @@ impl KeyArgs {
         self.key_file.as_deref() == Some(Path::new("-"))
     }
 
+    /// Whether a key was given anywhere.
+    pub(crate) fn is_given(&self) -> bool {
+        self.key_file.is_some() || self.key_command.is_some() || in_environment()
+    }
+
     /// Reads the key.
     pub(crate) fn read(&self) -> Result<ApiKey, CliError> {
         let (text, place) = match (&self.key_file, &self.key_command) {
@@ -52,6 +57,14 @@ impl KeyArgs {
 pub(crate) fn redactor() -> Redactor {
     let key = from_environment().ok().and_then(|text| ApiKey::new(text).ok());
     key.map_or_else(Redactor::default, |key| Redactor::new(&key))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the key must not be an argument, so no option reads this variable"
+)]
+fn in_environment() -> bool {
+    std::env::var_os(KEY_VARIABLE).is_some()
 }
 
 #[expect(

@@ -8,7 +8,7 @@ use vfetch::serve::scenario::{FIRST_PLAIN_ID, SCENARIOS};
 use vfetch::serve::{LookAlike, Settings};
 
 use super::error::CliError;
-use super::{signals, values};
+use super::{say, signals, values};
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\
@@ -45,7 +45,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Runs the command; its exit code.
-#[expect(clippy::print_stdout, reason = "what it prints is how it is used")]
 pub(crate) async fn run(args: MockArgs) -> Result<u8, CliError> {
     let settings = Settings { plain_jobs: args.extra, bytes_per_second: args.pace };
     let started = LookAlike::start_with(args.listen, settings).await;
@@ -55,13 +54,13 @@ pub(crate) async fn run(args: MockArgs) -> Result<u8, CliError> {
     })?;
     let stop = CancellationToken::new();
     let caught = signals::watch(stop.clone())?;
-    print!("{}", how_to_use(&look_alike.base_url(), args.extra));
+    say(&how_to_use(&look_alike.base_url(), args.extra));
     stop.cancelled().await;
     let seen = look_alike.seen();
-    println!(
-        "vfetch mock: {} calls of the API, {} requests for media, {} of them continued",
+    say(&format!(
+        "vfetch mock: {} calls of the API, {} requests for media, {} of them continued\n",
         seen.api_calls, seen.media_requests, seen.continued
-    );
+    ));
     Ok(caught.exit_code().unwrap_or_default())
 }
 

@@ -6,13 +6,19 @@
 mod args;
 mod demo;
 mod error;
+mod export;
 mod get;
 mod key;
+mod list;
+mod look;
 mod mock;
 mod refs;
+mod repair;
 mod report;
 mod signals;
+mod status;
 mod values;
+mod verify;
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -42,13 +48,16 @@ struct Cli {
     command: Command,
 }
 
+// What each does is said by its arguments, at length: a comment here would take the place of that.
 #[derive(Subcommand)]
 enum Command {
-    /// Wait for jobs and bring their files home.
     Get(Box<get::GetArgs>),
-    /// See the whole of vfetch at work, without an account and without the network.
+    Status(status::StatusArgs),
+    List(list::ListArgs),
+    Verify(verify::VerifyArgs),
+    Repair(Box<repair::RepairArgs>),
+    Export(export::ExportArgs),
     Demo(demo::DemoArgs),
-    /// Serve a look-alike of the API on this machine, for trials without an account.
     Mock(mock::MockArgs),
 }
 
@@ -56,6 +65,11 @@ impl Command {
     async fn run(self) -> Result<u8, CliError> {
         match self {
             Self::Get(args) => get::run(*args).await,
+            Self::Status(args) => status::run(args).await,
+            Self::List(args) => list::run(args).await,
+            Self::Verify(args) => verify::run(args).await,
+            Self::Repair(args) => repair::run(*args).await,
+            Self::Export(args) => export::run(args).await,
             Self::Demo(args) => demo::run(args).await,
             Self::Mock(args) => mock::run(args).await,
         }
@@ -67,6 +81,12 @@ fn parse() -> Result<Command, clap::Error> {
     let quiet = |command: clap::Command| command.mut_args(|arg| arg.hide_env(true));
     let matches = Cli::command().mut_subcommands(quiet).try_get_matches()?;
     Ok(Cli::from_arg_matches(&matches)?.command)
+}
+
+/// Writes to standard output; where nobody reads it there is nobody to tell.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Runs the command that the arguments name.

@@ -58,7 +58,7 @@ where
     let mut run = Run { session, jobs: JoinSet::new(), refusals: 0, stopped: None };
     let mut batches = JoinSet::new();
     let mut refs = read_ahead(refs);
-    let lookers = std::thread::available_parallelism().map_or(2, usize::from);
+    let lookers = session.store.readers();
     let mut more = true;
     while more || !batches.is_empty() || !run.jobs.is_empty() {
         let room = batches.len() < lookers && run.jobs.len() + batches.len() * BATCH < UNDER_WAY;

@@ -21,7 +21,7 @@ use crate::store::disk::RealDisk;
 use crate::store::{Proven, StoreError};
 
 /// A part gets a checkpoint each time so much time has passed too, so that a slow transfer is not begun anew.
-const CHECKPOINT_EACH: Duration = Duration::from_millis(250);
+const CHECKPOINT_EACH: Duration = Duration::from_millis(100);
 /// Progress is reported when so many bytes have come, or so much time has passed.
 const REPORT_BYTES: u64 = 1 << 20;
 /// See [`REPORT_BYTES`].

@@ -21,6 +21,7 @@
 //! 7. A job is passed over only after a look at each file that it names.
 //! 8. A killed run leaves at most whole files without a record, and parts in the staging area.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -31,7 +32,7 @@ use super::output::{self, Brought, Delivery, JobContext};
 use super::{Error, Session, record};
 use crate::event::{Event, JobEnd};
 use crate::job::{Asked, JobRef};
-use crate::layout::Key;
+use crate::layout::{self, Key};
 use crate::manifest::{FileRecord, Manifest, MissingRecord, State};
 use crate::plan::{self, FilePlan, Moment};
 use crate::reply::{Done, Pending, PendingWhy, Reply};
@@ -137,11 +138,26 @@ fn check_digests(
 }
 
 /// Works on one job until it is archived, or cannot be in this run.
-pub(super) async fn fetch(
+pub(super) async fn fetch(session: &Session, asked: &Asked, found: Found, present: Vec<bool>) -> Ended {
+    work(session, asked, found, present, None).await
+}
+
+/// Works on a job of which these files are bad, however whole they look: they count as not there, and are put aside
+/// right before something proven takes their place. What is not bad stays as it is, whatever the answer says.
+pub(super) async fn mend(session: &Session, asked: &Asked, found: Found, bad: Vec<String>) -> Ended {
+    let present = match &found {
+        Found::Record(manifest, _) => vec![true; manifest.files.len()],
+        Found::Nothing | Found::Damaged { .. } => Vec::new(),
+    };
+    work(session, asked, found, present, Some(bad)).await
+}
+
+async fn work(
     session: &Session,
     asked: &Asked,
     mut found: Found,
     mut present: Vec<bool>,
+    bad: Option<Vec<String>>,
 ) -> Ended {
     session.report(&Event::JobStarted { job: &asked.job });
     let mut conflicts = 0;
@@ -149,7 +165,7 @@ pub(super) async fn fetch(
         if let Found::Damaged { why, .. } = &found {
             session.report(&Event::Warning { job: Some(&asked.job), text: why });
         }
-        let mut job = OneJob::new(session, asked, found, present);
+        let mut job = OneJob::new(session, asked, found, present, bad.clone());
         match job.run().await {
             Err(Ended::Local(Error { source: StoreError::Conflict { .. }, .. })) if conflicts < CONFLICTS => {
                 conflicts += 1;
@@ -169,6 +185,8 @@ struct OneJob<'a> {
     asked: &'a Asked,
     found: Found,
     present: Vec<bool>,
+    /// Where the job is being mended: the names in its folder that are to be put aside before anything is committed.
+    bad: Option<Vec<String>>,
     deadline: Moment,
     wait_until: Moment,
     /// Whether the job was seen pending, by this run or an earlier one: then its files may come late.
@@ -181,14 +199,26 @@ struct OneJob<'a> {
 }
 
 impl<'a> OneJob<'a> {
-    fn new(session: &'a Session, asked: &'a Asked, found: Found, present: Vec<bool>) -> Self {
+    fn new(
+        session: &'a Session,
+        asked: &'a Asked,
+        found: Found,
+        mut present: Vec<bool>,
+        bad: Option<Vec<String>>,
+    ) -> Self {
         let began = session.moment();
         let seen_pending = matches!(&found, Found::Record(manifest, _) if manifest.pending_seen_at.is_some() && manifest.done_seen_at.is_none());
+        if let (Some(bad), Found::Record(manifest, _)) = (&bad, &found) {
+            for (file, present) in manifest.files.iter().zip(&mut present) {
+                *present &= !bad.contains(&file.path);
+            }
+        }
         Self {
             session,
             asked,
             found,
             present,
+            bad,
             deadline: began + session.options.timeout,
             wait_until: began + session.options.wait,
             fresh: asked.submitted || seen_pending,
@@ -322,7 +352,7 @@ impl<'a> OneJob<'a> {
 
     /// Fetches what is not here yet, and commits.
     async fn bring_home(&mut self, done: Done) -> Result<Ended, Ended> {
-        let split = self.split(&done);
+        let split = self.split(&done)?;
         let to_fetch = &split.to_fetch;
         let session = self.session;
         let job = &self.asked.job;
@@ -342,11 +372,16 @@ impl<'a> OneJob<'a> {
         self.commit_haul(done, split, haul).await
     }
 
-    fn split(&self, done: &Done) -> Split {
+    fn split(&self, done: &Done) -> Result<Split, Ended> {
         let here: Vec<FileRecord> = self.here().cloned().collect();
         let identities: Vec<plan::Identity> = done.outputs.iter().map(output::identity).collect();
+        let mut plans = plan::keep(&identities, &here);
+        if self.bad.is_some() && !plan::keep_the_others(&mut plans, &here) {
+            let why = "the answer has no longer the outputs that are here";
+            return Err(Ended::Failed(Failure::new(Cause::Malformed, why)));
+        }
         let mut split = Split::default();
-        for (place, file) in plan::keep(&identities, &here).into_iter().enumerate() {
+        for (place, file) in plans.into_iter().enumerate() {
             match file {
                 FilePlan::Keep(record) => {
                     let record = FileRecord { output: done.outputs[place].index, ..*record };
@@ -360,7 +395,7 @@ impl<'a> OneJob<'a> {
                 FilePlan::Fetch => split.to_fetch.push(place),
             }
         }
-        split
+        Ok(split)
     }
 
     /// The record's files that are there.
@@ -372,7 +407,7 @@ impl<'a> OneJob<'a> {
         files.iter().zip(&self.present).filter(|(_, present)| **present).map(|(file, _)| file)
     }
 
-    async fn commit_haul(&mut self, done: Done, split: Split, haul: Haul) -> Result<Ended, Ended> {
+    async fn commit_haul(&mut self, done: Done, split: Split, mut haul: Haul) -> Result<Ended, Ended> {
         let Split { mut kept, mut spare, .. } = split;
         spare.retain(|old| !haul.came.iter().any(|new| new.output == old.output));
         let refetch_failed =
@@ -391,7 +426,15 @@ impl<'a> OneJob<'a> {
         let stays = nothing_new && (cut_short || loses || says_little || !spare.is_empty());
         let mut shown = draft.manifest.clone();
         if !stays {
-            shown = self.commit(draft.files, draft.manifest).await?;
+            shown = match (self.commit(draft.files, draft.manifest).await, haul.here) {
+                (Ok(committed), here) => {
+                    haul.here = here;
+                    committed
+                }
+                // What went wrong first says more.
+                (Err(_), Some(here)) => return Err(Ended::Local(here)),
+                (Err(ended), None) => return Err(ended),
+            };
         }
         // What a run was asked to fetch again and could not is not done, though the archive has it.
         shown.files.retain(|file| !spare.iter().any(|spare| spare.output == file.output));
@@ -412,12 +455,24 @@ impl<'a> OneJob<'a> {
     /// Commits, and goes on from what is committed now.
     async fn commit(&mut self, files: Vec<(Proven, Key)>, manifest: Manifest) -> Result<Manifest, Ended> {
         let (session, job) = (self.session, &self.asked.job);
+        if let Some(bad) = &mut self.bad {
+            put_aside(session, job, std::mem::take(bad)).await?;
+        }
         let committed =
             session.store.commit(&session.staging, job, files, manifest, self.found.version()).await;
         let (manifest, version) = committed?;
         self.found = Found::Record(Box::new(manifest.clone()), version);
         Ok(manifest)
     }
+}
+
+/// Moves what has these names in a job's folder into the quarantine.
+pub(super) async fn put_aside(session: &Session, job: &JobRef, names: Vec<String>) -> Result<(), StoreError> {
+    let (store, staging, folder) = (session.store.clone(), Arc::clone(&session.staging), layout::folder(job));
+    let moved = tokio::task::spawn_blocking(move || {
+        names.iter().try_for_each(|name| store.put_aside(&staging, &folder, name).map(drop))
+    });
+    moved.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// Asks for a job once, before its time is over: neither a host that is to be left alone for longer nor an answer that

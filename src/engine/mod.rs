@@ -16,6 +16,8 @@ mod fetch;
 mod output;
 mod rate;
 mod record;
+pub mod repair;
+mod sorted;
 pub mod survey;
 pub mod verify;
 

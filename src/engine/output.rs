@@ -125,15 +125,20 @@ impl Ladder<'_> {
     /// Tries one source: waits for its host's turn and for a slot, then downloads.
     async fn attempt(&mut self, place: usize) -> Result<Fetched, Stopped> {
         let candidate = &self.candidates[place];
+        let rung = candidate.state.rung;
+        let file = FileRef { job: self.context.job, output: self.output };
+        let session = self.context.session;
         let url = match &candidate.link {
             Source::Url(url) => url.clone(),
             Source::Unusable(text) => return Err(Failure::new(Cause::BadUrl, text.clone()).into()),
             Source::Inline(bytes) => {
                 let bytes = bytes.clone();
-                return self.draft.store(&bytes).await;
+                let transfer = Transfer::begin(session, file, rung, "");
+                let done = self.draft.store(&bytes).await;
+                transfer.end(&done);
+                return done;
             }
         };
-        let session = self.context.session;
         let deadline = session.instant(self.context.deadline);
         let over = || Failure::new(Cause::DeadlineOver, "");
         let turn = tokio::time::timeout_at(deadline, session.http.enter(&url)).await;
@@ -141,8 +146,6 @@ impl Ladder<'_> {
         let Ok(_slot) = session.slots.acquire().await else { return Err(Stopped::Cancelled) };
         drop(self.context.ahead.lock().await.take());
         self.attempts += 1;
-        let file = FileRef { job: self.context.job, output: self.output };
-        let rung = candidate.state.rung;
         let transfer = Transfer::begin(session, file, rung, &without_secrets(&url));
         let done = match tokio::time::timeout_at(deadline, self.draft.fetch(&url)).await {
             Ok(done) => done,

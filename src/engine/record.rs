@@ -85,10 +85,43 @@ pub(super) fn done(
     }
     let known_before = std::mem::replace(&mut manifest.missing, missing);
     list_the_rest(&mut manifest, outputs, known_before);
+    manifest.remember_lost(visible);
+    settle(&mut manifest);
+    Draft { manifest, files }
+}
+
+/// The record of a job of which these files are bad, and nothing can bring them back.
+pub(super) fn written_off(job: &JobRef, found: &Found, bad: &[String], failure: &Failure) -> Manifest {
+    let mut manifest = base(job, found);
+    let (lost, kept) = manifest.files.into_iter().partition(|file| bad.contains(&file.path));
+    let lost: Vec<FileRecord> = lost;
+    manifest.files = kept;
+    manifest.missing.extend(lost.iter().map(|file| MissingRecord {
+        output: file.output,
+        gone: true,
+        reasons: vec![Reason::of(failure, None, None)],
+        unknown: Map::new(),
+    }));
+    manifest.remember_lost(lost);
+    settle(&mut manifest);
+    manifest
+}
+
+/// The record of a job to which these files have come back.
+pub(super) fn restored(job: &JobRef, found: &Found, back: Vec<FileRecord>) -> Manifest {
+    let mut manifest = base(job, found);
+    manifest.files.retain(|file| !back.iter().any(|back| back.output == file.output));
+    manifest.missing.retain(|missing| !back.iter().any(|back| back.output == missing.output));
+    manifest.files.extend(back);
+    manifest.remember_lost([]);
+    settle(&mut manifest);
+    manifest
+}
+
+fn settle(manifest: &mut Manifest) {
     manifest.files.sort_by_key(|file| file.output);
     manifest.missing.sort_by_key(|missing| missing.output);
     manifest.state = manifest.derived_state();
-    Draft { manifest, files }
 }
 
 /// Lists the outputs that a stop cut short: with what was known of them before, or with nothing.

@@ -44,9 +44,21 @@ pub struct VerifyOptions {
 /// Ends early, and well, where `stop` is cancelled.
 ///
 /// # Errors
-/// That the archive could not be listed. What cannot be read further down is a finding.
+/// That the archive could not be listed, or is out of reach. What cannot be read further down is a finding.
 pub fn verify(
     store: &Store,
+    options: &VerifyOptions,
+    stop: &CancellationToken,
+    progress: &Progress,
+    take: impl FnMut(Finding),
+) -> Result<Tally, StoreError> {
+    verify_these(store, store.folders()?, options, stop, progress, take)
+}
+
+/// Verifies these folders, as [`verify`] does.
+pub(super) fn verify_these(
+    store: &Store,
+    folders: Folders,
     options: &VerifyOptions,
     stop: &CancellationToken,
     progress: &Progress,
@@ -54,7 +66,7 @@ pub fn verify(
 ) -> Result<Tally, StoreError> {
     let board = Board {
         state: Mutex::new(BoardState {
-            folders: Some(store.folders()?),
+            folders: Some(folders),
             failed: None,
             files: BinaryHeap::new(),
             reading: 0,
@@ -168,6 +180,12 @@ impl Board {
         }
     }
 
+    /// Ends the work: from here nothing can be told of any file.
+    fn fail(&self, error: StoreError) {
+        self.lock().failed.get_or_insert(error);
+        self.close();
+    }
+
     fn close(&self) {
         let mut state = self.lock();
         state.folders = None;
@@ -244,8 +262,10 @@ impl Worker<'_> {
 
     fn read_folder(&mut self, folder: &str) {
         let judged = self.store.record_in(folder).and_then(|record| self.judge_folder(folder, record));
-        if let Err(error) = judged {
-            self.find(folder, MANIFEST_NAME, Verdict::Unreadable(error.to_string()));
+        match judged {
+            Ok(()) => {}
+            Err(error) if error.is_out_of_reach() => self.board.fail(error),
+            Err(error) => self.find(folder, MANIFEST_NAME, Verdict::Unreadable(error.to_string())),
         }
     }
 
@@ -317,6 +337,7 @@ impl Worker<'_> {
         let verdict = match read {
             _ if self.stop.is_cancelled() => return,
             Ok(bytes) => verdict::by_digest((file.sha256, file.bytes), (Digest::finish(hasher), bytes)),
+            Err(error) if error.is_out_of_reach() => return self.board.fail(error),
             Err(error) => Verdict::Unreadable(error.to_string()),
         };
         self.judged(file.key.folder(), file.key.name(), verdict, file.bytes, file.version);
@@ -332,15 +353,26 @@ impl Worker<'_> {
         }
     }
 
-    /// Reports a fault, unless another process has replaced the record meanwhile: then what was seen may have been a
-    /// commit half way.
+    /// Reports a fault, unless another process is writing to the job: then what was seen may have been a commit half
+    /// way. So it is looked at once more when no commit is under way.
     fn confirm(&mut self, folder: &str, name: &str, verdict: Verdict, judged_by: Option<Version>) {
         self.store.settle(folder);
         let now = match self.store.record_in(folder) {
             Ok(Record::Sound(_, version)) => Some(version),
             _ => None,
         };
-        if now == judged_by {
+        let is_there = || {
+            let names = self.store.names(folder).unwrap_or_default();
+            name != MANIFEST_NAME && names.iter().any(|(there, _)| there == name)
+        };
+        let still = match &verdict {
+            _ if now != judged_by => false,
+            Verdict::Missing => !is_there(),
+            Verdict::Extra => is_there(),
+            // What a record names is never written again, so its bytes are not those of a commit half way.
+            Verdict::Whole | Verdict::Damaged(_) | Verdict::Unreadable(_) => true,
+        };
+        if still {
             self.find(folder, name, verdict);
         } else {
             self.tally.changed += 1;

@@ -1,8 +1,8 @@
 //! The API's client: asks for a job, and keeps the key.
 //!
 //! The key travels in the request's body, which a redirect would send on to wherever it points. So this client follows
-//! none: any 3xx is an error. It speaks to the configured origin alone, reads at most [`BODY_MAX`] bytes of an answer,
-//! and gives the whole exchange [`ANSWER_WITHIN`]. An answer may repeat the request, so the key is taken out of it before
+//! none: any 3xx is an error. It speaks to the configured origin alone, reads a bounded number of bytes of an answer,
+//! and gives the whole exchange a bounded time. An answer may repeat the request, so the key is taken out of it before
 //! it is understood: no message, no record and no log downstream ever holds it.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::lane::{Lanes, Outcome};
 use super::{ClientOptions, NetError, client_builder, finish, transport_failure};
-use crate::job::JobRef;
+use crate::job::{JobRef, Origin};
 use crate::reply::{self, Head, Reply};
 use crate::retry::{Cause, Failure};
 use crate::text::Redactor;
@@ -26,6 +26,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// The API of one account.
 pub struct Api {
+    origin: Origin,
     client: reqwest::Client,
     key: ApiKey,
     redactor: Redactor,
@@ -38,7 +39,20 @@ impl Api {
         let client = finish(options, || {
             client_builder(options).redirect(reqwest::redirect::Policy::none()).timeout(ANSWER_WITHIN)
         })?;
-        Ok(Self { client, redactor: Redactor::new(&key), key, lanes: Lanes::new(options.max_per_host) })
+        let origin = options.origin.clone();
+        Ok(Self {
+            origin,
+            client,
+            redactor: Redactor::new(&key),
+            key,
+            lanes: Lanes::new(options.max_per_host),
+        })
+    }
+
+    /// The one origin that may see the key.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Takes this client's key out of texts.
@@ -48,7 +62,14 @@ impl Api {
     }
 
     /// Asks for a job once. `now_unix_s` is the wall clock, for headers that hold a moment.
+    ///
+    /// A job of another origin is refused here too: records name their job's origin, and whoever wrote one must not
+    /// be able to say where the key goes.
     pub async fn fetch(&self, job: &JobRef, now_unix_s: u64) -> Result<Reply, Failure> {
+        if job.origin != self.origin {
+            let why = format!("the job belongs to {}, and the key is only for {}", job.origin, self.origin);
+            return Err(Failure::new(Cause::AddressRefused, why));
+        }
         let body = if job.family.id_in_body() {
             json!({ "key": self.key.expose(), "request_id": job.id.as_str() })
         } else {
@@ -159,6 +180,27 @@ mod tests {
         let Ok(Reply::Done(done)) = reply else { panic!("not done") };
         let meta = serde_json::to_value(done.meta).unwrap();
         assert_eq!(meta, json!({ "model": "[key]", "again": "[key]", "coded": "[key]" }));
+    }
+
+    #[tokio::test]
+    async fn the_key_does_not_go_where_a_record_says() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let elsewhere = format!("http://{}", listener.local_addr().unwrap());
+        let origin = Origin::of(&Url::parse("http://127.0.0.1:9").unwrap()).unwrap();
+        let options = ClientOptions {
+            origin,
+            ca_certificates: Vec::new(),
+            allow_private_hosts: true,
+            max_per_host: 8,
+            connect_within: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+        };
+        let api = Api::new(ApiKey::new(KEY.into()).unwrap(), &options).unwrap();
+        let job = Defaults::new(&elsewhere, None).unwrap().parse("147").unwrap().job;
+        let refused = api.fetch(&job, 0).await.map(drop).unwrap_err();
+        assert_eq!(refused.cause, Cause::AddressRefused);
+        assert_eq!(listener.accept().map(drop).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[tokio::test]

@@ -37,6 +37,9 @@ pub const DEFAULT_IDLE: Duration = Duration::from_secs(30);
 /// More redirects than this lead nowhere.
 const REDIRECTS: usize = 10;
 
+/// The most requests at once to one host, unless the user says otherwise.
+pub const DEFAULT_MAX_PER_HOST: usize = 64;
+
 /// How both clients are built.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
@@ -52,6 +55,21 @@ pub struct ClientOptions {
     pub connect_within: Duration,
     /// The longest silence of a media host, before its answer and within it.
     pub idle: Duration,
+}
+
+impl ClientOptions {
+    /// For the API at this origin, with the limits that users get who say nothing.
+    #[must_use]
+    pub fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            ca_certificates: Vec::new(),
+            allow_private_hosts: false,
+            max_per_host: DEFAULT_MAX_PER_HOST,
+            connect_within: DEFAULT_CONNECT_WITHIN,
+            idle: DEFAULT_IDLE,
+        }
+    }
 }
 
 /// Why a client could not be built.

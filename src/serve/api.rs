@@ -221,7 +221,7 @@ impl World {
     fn is_listed(&self, scenario: &Scenario, kind: &str) -> bool {
         let own = match scenario.family {
             family if family.contains("video") => "video",
-            family if family.contains("voice") || family.contains("speech") => "voice",
+            family if family.contains("voice") => "voice",
             family if family.contains("3d") => "3d",
             _ => "image",
         };

@@ -124,7 +124,7 @@ pub static SCENARIOS: &[Scenario] = &[
         family: DEFAULT_FAMILY,
         id: "148",
         title: "still processing",
-        shows: "polled until it is done, longer than the service guessed; its future_links are left alone",
+        shows: "polled until it is done; its future_links are left alone",
         expected: Expected::Complete(Rung::Output),
         story: Story {
             works_for: Duration::from_secs(5),
@@ -137,7 +137,7 @@ pub static SCENARIOS: &[Scenario] = &[
         family: DEFAULT_FAMILY,
         id: "149",
         title: "done before its file exists",
-        shows: "a job that was just seen working may answer 404 for a while: that means not yet",
+        shows: "after a job that was just seen working, 404 means not yet",
         expected: Expected::Complete(Rung::Output),
         story: Story {
             works_for: Duration::from_secs(2),
@@ -154,8 +154,8 @@ pub static SCENARIOS: &[Scenario] = &[
     Scenario {
         family: "realtime",
         id: "98",
-        title: "four outputs",
-        shows: "another family; several files under one record, each with its kind told by its bytes",
+        title: "three outputs",
+        shows: "another family; one record for all files, each kind told by its bytes",
         expected: Expected::Complete(Rung::Output),
         story: Story {
             form: Form::ProxyObject,
@@ -163,14 +163,13 @@ pub static SCENARIOS: &[Scenario] = &[
                 Output { sample: &sample::PNG, source: Manner::Serves, proxy: Some(Manner::Serves) },
                 Output { sample: &sample::JPEG, source: Manner::Serves, proxy: Some(Manner::Serves) },
                 Output { sample: &sample::WEBP, source: Manner::Serves, proxy: Some(Manner::Serves) },
-                Output { sample: &sample::GIF, source: Manner::Serves, proxy: Some(Manner::Serves) },
             ],
-            prompt: "four studies of a paper lantern",
+            prompt: "three studies of a paper lantern",
             ..READY
         },
     },
     Scenario {
-        family: "enterprise/text_to_speech",
+        family: "voice",
         id: "55",
         title: "a sound, under links",
         shows: "audio answers name their files in another field",
@@ -185,8 +184,8 @@ pub static SCENARIOS: &[Scenario] = &[
     Scenario {
         family: "enterprise/text-to-image",
         id: "77",
-        title: "the file in the answer itself",
-        shows: "a data URI in place of a link is decoded, judged and recorded like any file",
+        title: "a file in the answer",
+        shows: "a data URI in place of a link is decoded, judged, recorded",
         expected: Expected::Complete(Rung::Inline),
         story: Story {
             form: Form::Inline,
@@ -248,7 +247,7 @@ pub static SCENARIOS: &[Scenario] = &[
         family: DEFAULT_FAMILY,
         id: "204",
         title: "a connection that is cut twice",
-        shows: "the part is kept and continued with Range and If-Range, never spliced with other content",
+        shows: "the part is continued with Range and If-Range, never spliced",
         expected: Expected::Complete(Rung::Output),
         story: Story {
             outputs: &[Output {
@@ -263,13 +262,13 @@ pub static SCENARIOS: &[Scenario] = &[
     Scenario {
         family: DEFAULT_FAMILY,
         id: "205",
-        title: "503 twice, then fine",
-        shows: "a host in trouble is tried again, with growing waits",
+        title: "503, then fine",
+        shows: "a host in trouble is asked again later, and for less at once",
         expected: Expected::Complete(Rung::Output),
         story: Story {
             outputs: &[Output {
                 sample: &sample::WEBM,
-                source: Manner::Unavailable { times: 2 },
+                source: Manner::Unavailable { times: 1 },
                 proxy: None,
             }],
             prompt: "ink spreading in a glass of water",
@@ -296,7 +295,7 @@ pub static SCENARIOS: &[Scenario] = &[
         family: DEFAULT_FAMILY,
         id: "207",
         title: "504 from the API's gateway",
-        shows: "a gateway's error page is not the end of a paid job: it is asked for again",
+        shows: "a gateway's error page does not end a paid job: it is asked for again",
         expected: Expected::Complete(Rung::Output),
         story: Story { gateway_errors: 1, prompt: "a beekeeper at dusk", ..READY },
     },
@@ -304,7 +303,7 @@ pub static SCENARIOS: &[Scenario] = &[
         family: DEFAULT_FAMILY,
         id: "208",
         title: "a link that has expired",
-        shows: "refused twice, 10 s apart: then the job is asked again, and its fresh link serves",
+        shows: "refused twice, 10 s apart: then the job is asked for a fresh link",
         expected: Expected::Complete(Rung::FreshOutput),
         story: Story {
             outputs: &[Output { sample: &sample::WEBM, source: Manner::Expires, proxy: None }],
@@ -319,7 +318,7 @@ pub static SCENARIOS: &[Scenario] = &[
         shows: "told once, recorded with the service's reason, and not polled on",
         expected: Expected::Failed,
         story: Story {
-            fails: Some("the model ran out of memory; no credits were taken"),
+            fails: Some("the model ran out of memory"),
             outputs: &[],
             prompt: "everything everywhere in sixteen thousand lines",
             ..READY
@@ -328,8 +327,8 @@ pub static SCENARIOS: &[Scenario] = &[
     Scenario {
         family: DEFAULT_FAMILY,
         id: "302",
-        title: "gone",
-        shows: "every source says twice that there is no such file, fresh links too: recorded as gone",
+        title: "no file behind any link",
+        shows: "every link says twice that there is no file, and fresh ones say so too",
         expected: Expected::Gone,
         story: Story {
             outputs: &[Output {

@@ -22,12 +22,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{Disk, Entry, write_all};
-use super::look::{Found, Version};
+use super::look::{Found, Version, dropped, written};
 use super::staging::{Proven, Staging, ensure_folder, remove_if_there};
 use super::{StoreError, at, ctx, no_room};
 use crate::job::JobRef;
 use crate::layout::{self, Key, MANIFEST_NAME};
-use crate::manifest::{Digest, FileRecord, MANIFEST_MAX, Manifest, State};
+use crate::manifest::{Digest, FileRecord, MANIFEST_MAX, Manifest};
 
 /// An archive on a local disk.
 #[derive(Debug)]
@@ -50,6 +50,12 @@ impl<D: Disk> LocalStore<D> {
         let place = path.display().to_string();
         let root = disk.open_root(path).map_err(ctx("opening", &place))?;
         Ok(Self { disk, root: Arc::new(root), place, sync })
+    }
+
+    /// What the archive is called.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// Opens and locks the staging area; see [`Staging::open`].
@@ -120,7 +126,7 @@ impl<D: Disk> LocalStore<D> {
         let key = Key::manifest(job);
         let place = at(&self.place, key.folder());
         staging.is_sure().map_err(ctx("committing to", &place))?;
-        let bytes = self.written(job, manifest)?;
+        let bytes = written(job, manifest, &self.place_of(&key))?;
         self.make_folder(key.folder())?;
         let folder = self.disk.open_folder(&self.root, key.folder()).map_err(ctx("opening", &place))?;
         self.disk.lock_folder(&folder).map_err(ctx("locking", &place))?;
@@ -138,29 +144,15 @@ impl<D: Disk> LocalStore<D> {
         swapped?;
         if lasting && !named_before {
             staging.is_sure().map_err(ctx("committing to", &place))?;
-            staging.synced(self.disk.sync_folder(&self.root)).map_err(ctx("syncing", &self.place))?;
+            staging
+                .synced(&self.place, self.disk.sync_folder(&self.root))
+                .map_err(ctx("syncing", &self.place))?;
         }
-        if manifest.derived_state() == State::Complete {
-            for key in dropped(job, &before, manifest) {
-                remove_if_there(&self.disk, &folder, key.name())
-                    .map_err(ctx("removing", &self.place_of(&key)))?;
-            }
+        for key in dropped(job, &before, manifest) {
+            remove_if_there(&self.disk, &folder, key.name())
+                .map_err(ctx("removing", &self.place_of(&key)))?;
         }
         Ok(Version(Digest::of(&bytes)))
-    }
-
-    /// The record's bytes, if they can be read again.
-    fn written(&self, job: &JobRef, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
-        let bytes = manifest.to_bytes();
-        let settled = Manifest { state: manifest.derived_state(), ..manifest.clone() };
-        let stranger = manifest.files.iter().find(|file| Key::recorded(job, &file.path).is_none());
-        let why = match (settled.contradiction(), stranger) {
-            (Some(why), _) => why,
-            (None, Some(file)) => format!("it names {:?}, which is no file of this job", file.path),
-            (None, None) if bytes.len() as u64 > MANIFEST_MAX => format!("it has {} bytes", bytes.len()),
-            (None, None) => return Ok(bytes),
-        };
-        Err(StoreError::Unfit { place: self.place_of(&Key::manifest(job)), why })
     }
 
     fn make_folder(&self, name: &str) -> Result<(), StoreError> {
@@ -181,14 +173,15 @@ impl<D: Disk> LocalStore<D> {
         lasting: bool,
     ) -> Result<String, StoreError> {
         let (disk, folder, name) = (&self.disk, staging.folder(), staging.record_name());
+        let place = self.place_of(key);
         let written = remove_if_there(disk, folder, &name).and_then(|()| {
             let file = disk.create_new(folder, &name)?;
             write_all(disk, &file, bytes)?;
-            if lasting { staging.synced(disk.sync_file(&file)) } else { Ok(()) }
+            if lasting { staging.synced(&place, disk.sync_file(&file)) } else { Ok(()) }
         });
         written.map_err(|error| {
             let _ = remove_if_there(disk, folder, &name);
-            no_room(disk, folder, "writing", &self.place_of(key), Some(bytes.len() as u64), error)
+            no_room(disk, folder, "writing", &place, Some(bytes.len() as u64), error)
         })?;
         Ok(name)
     }
@@ -208,7 +201,7 @@ impl<D: Disk> LocalStore<D> {
             if !lasting {
                 return Ok(());
             }
-            staging.synced(self.disk.sync_folder(folder)).map_err(ctx("syncing", &place))
+            staging.synced(&place, self.disk.sync_folder(folder)).map_err(ctx("syncing", &place))
         };
         for (proven, key) in files {
             let refused =
@@ -254,17 +247,6 @@ fn ensure_root<D: Disk>(disk: &D, path: &Path) -> Result<(), StoreError> {
     let above = disk.open_root(parent).map_err(ctx("opening", &parent.display().to_string()))?;
     ensure_folder(disk, &above, name).map_err(ctx("creating", &place))?;
     disk.sync_folder(&above).map_err(ctx("syncing", &parent.display().to_string()))
-}
-
-/// Files that the old record has and the new one has others for. A name that no record of this job could have given is
-/// not ours to remove.
-fn dropped(job: &JobRef, before: &Found, manifest: &Manifest) -> Vec<Key> {
-    let Found::Record(before, _) = before else { return Vec::new() };
-    let replaced = before.files.iter().filter(|old| {
-        let named = manifest.files.iter().any(|new| new.path == old.path);
-        !named && manifest.files.iter().any(|new| new.output == old.output)
-    });
-    replaced.filter_map(|old| Key::recorded(job, &old.path)).collect()
 }
 
 /// The file's bytes. Of one that is too large for a record it gives only the first, which then are none.

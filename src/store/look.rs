@@ -3,7 +3,7 @@
 use super::StoreError;
 use crate::job::JobRef;
 use crate::layout::{self, Key};
-use crate::manifest::{Digest, Manifest, ManifestError};
+use crate::manifest::{Digest, MANIFEST_MAX, Manifest, ManifestError, State};
 
 /// Which content of a record was read: a commit replaces this one or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,34 @@ impl Found {
             Err(ManifestError::Damaged(why)) => Ok(Self::Damaged { why: format!("{place}: {why}"), version }),
         }
     }
+}
+
+/// A record's bytes, if they can be read again.
+pub(super) fn written(job: &JobRef, manifest: &Manifest, place: &str) -> Result<Vec<u8>, StoreError> {
+    let bytes = manifest.to_bytes();
+    let settled = Manifest { state: manifest.derived_state(), ..manifest.clone() };
+    let stranger = manifest.files.iter().find(|file| Key::recorded(job, &file.path).is_none());
+    let why = match (settled.contradiction(), stranger) {
+        (Some(why), _) => why,
+        (None, Some(file)) => format!("it names {:?}, which is no file of this job", file.path),
+        (None, None) if bytes.len() as u64 > MANIFEST_MAX => format!("it has {} bytes", bytes.len()),
+        (None, None) => return Ok(bytes),
+    };
+    Err(StoreError::Unfit { place: place.into(), why })
+}
+
+/// Files that can go once the new record is there: those that only the old one names, where the new one is complete and
+/// has another for their output. A name that no record of this job could have given is not ours to remove.
+pub(super) fn dropped(job: &JobRef, before: &Found, manifest: &Manifest) -> Vec<Key> {
+    let Found::Record(before, _) = before else { return Vec::new() };
+    if manifest.derived_state() != State::Complete {
+        return Vec::new();
+    }
+    let replaced = before.files.iter().filter(|old| {
+        let named = manifest.files.iter().any(|new| new.path == old.path);
+        !named && manifest.files.iter().any(|new| new.output == old.output)
+    });
+    replaced.filter_map(|old| Key::recorded(job, &old.path)).collect()
 }
 
 /// The record in a folder, whoever it belongs to.

@@ -1,17 +1,18 @@
 //! Where jobs are kept: staged on a local disk, proven, committed.
 //!
-//! The order of things is in [`local`]; what makes a commit survive a power cut rests on [`disk`] alone. [`look`] tells
-//! what a record's bytes say.
+//! An archive is a folder or lies in a bucket. The order of things is in [`local`] and in [`remote`]; what makes a commit
+//! to a folder survive a power cut rests on [`disk`] alone. [`look`] tells what a record's bytes say.
 //!
 //! What reads an archive blocks, and is called from threads that may; what writes to it is awaited.
 
 pub mod disk;
 pub mod local;
 pub mod look;
+pub mod remote;
 pub mod staging;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -23,9 +24,14 @@ pub use disk::Entry;
 use disk::{Disk, RealDisk};
 use local::LocalStore;
 pub use look::{Found, Leftover, LeftoverKind, Record, Version};
+use remote::{Kind, Place, RemoteStore, Trouble};
 
-/// Commits that run at once: their syncs then group in the kernel, and more bring nothing.
+/// Commits to a folder that run at once: their syncs then group in the kernel, and more bring nothing.
 const COMMITS: usize = 16;
+/// Commits to a bucket that run at once: each waits for answers most of the time.
+const REMOTE_COMMITS: usize = 64;
+/// Threads that read from a bucket at once, for the same reason.
+const REMOTE_READERS: usize = 64;
 
 /// The staging area of a run.
 pub type Staging = staging::Staging<RealDisk>;
@@ -80,6 +86,24 @@ pub enum StoreError {
         /// What is there instead.
         why: &'static str,
     },
+    /// The object store refused, or could not be reached.
+    #[error("{doing} {place}: {trouble}")]
+    Remote {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        place: String,
+        /// What the store said, and what can be done.
+        trouble: Trouble,
+    },
+    /// The place cannot be used as it was named, or not from here.
+    #[error("{place} cannot be used as an archive: {why}")]
+    BadPlace {
+        /// The place.
+        place: String,
+        /// Why not, and what would do.
+        why: String,
+    },
     /// Another process is writing here.
     #[error("{place} is locked: another vfetch{} is writing to this archive", holder.map_or(String::new(), |pid| format!(" (process {pid})")))]
     Busy {
@@ -114,6 +138,28 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether it says nothing of the one file or record that was asked for: the bucket is out of reach for all of them.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        match self {
+            Self::Remote { trouble, .. } => match trouble.kind {
+                Kind::NoBucket | Kind::NoCredentials | Kind::Unreachable => true,
+                Kind::Denied | Kind::Unfit | Kind::Refused => false,
+            },
+            Self::Io { .. }
+            | Self::Full { .. }
+            | Self::BadPlace { .. }
+            | Self::Unfit { .. }
+            | Self::NoArchive { .. }
+            | Self::Busy { .. }
+            | Self::Conflict { .. }
+            | Self::Foreign { .. }
+            | Self::Newer { .. } => false,
+        }
+    }
+}
+
 /// Whether an archive is made where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
@@ -133,26 +179,42 @@ pub struct Store {
 #[derive(Clone, Debug)]
 enum Inner {
     Local(Arc<LocalStore<RealDisk>>),
+    Remote(Arc<RemoteStore>),
 }
 
 impl Store {
-    /// Opens the archive at a path.
+    /// Opens the archive at a path or an address: `out`, `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///…`.
     ///
     /// `sync` false leaves out every sync: faster, and not safe against a power cut.
     ///
     /// # Errors
-    /// [`StoreError::NoArchive`] where it must exist and does not; [`StoreError::Io`] where the disk refuses.
+    /// [`StoreError::BadPlace`] where the address or the environment will not do; [`StoreError::NoArchive`] where it
+    /// must exist and does not; [`StoreError::Io`] where the disk refuses, [`StoreError::Remote`] where the store does.
     pub fn open(place: &str, mode: Open, sync: bool) -> Result<Self, StoreError> {
-        let path = Path::new(place);
-        match mode {
-            Open::Create => Self::create(path, sync),
-            Open::Existing => Self::existing(path, sync),
+        match (Place::of(place)?, mode) {
+            (Place::Folder(path), Open::Create) => Self::create(&path, sync),
+            (Place::Folder(path), Open::Existing) => Self::existing(&path, sync),
+            (Place::Bucket(address), Open::Create) => Ok(Self::remote(RemoteStore::open(&address)?)),
+            (Place::Bucket(address), Open::Existing) => {
+                let store = RemoteStore::open(&address)?;
+                if store.is_archive()? {
+                    Ok(Self::remote(store))
+                } else {
+                    Err(StoreError::NoArchive { place: place.into(), why: "nothing there belongs to a job" })
+                }
+            }
         }
+    }
+
+    /// The archive in a bucket that is open already.
+    #[must_use]
+    pub fn remote(store: RemoteStore) -> Self {
+        Self { inner: Inner::Remote(Arc::new(store)), commits: Arc::new(Semaphore::new(REMOTE_COMMITS)) }
     }
 
     /// Opens the archive at a path, making the folder where it is not there.
     pub fn create(path: &Path, sync: bool) -> Result<Self, StoreError> {
-        Ok(Self::of(Inner::Local(Arc::new(LocalStore::create(RealDisk, path, sync)?))))
+        Ok(Self::local(LocalStore::create(RealDisk, path, sync)?))
     }
 
     fn existing(path: &Path, sync: bool) -> Result<Self, StoreError> {
@@ -170,17 +232,35 @@ impl Store {
         if !local.is_archive()? {
             return Err(none("the folder holds no job"));
         }
-        Ok(Self::of(Inner::Local(Arc::new(local))))
+        Ok(Self::local(local))
     }
 
-    fn of(inner: Inner) -> Self {
-        Self { inner, commits: Arc::new(Semaphore::new(COMMITS)) }
+    fn local(store: LocalStore<RealDisk>) -> Self {
+        Self { inner: Inner::Local(Arc::new(store)), commits: Arc::new(Semaphore::new(COMMITS)) }
     }
 
-    /// Opens and locks the staging area; the archive has one writer at a time.
+    /// Stages parts for a bucket in this folder instead of the user's cache. A folder keeps its parts in itself.
+    ///
+    /// # Errors
+    /// [`StoreError::BadPlace`] where the archive is a folder.
+    pub fn stage_in(&self, folder: PathBuf) -> Result<(), StoreError> {
+        match &self.inner {
+            Inner::Local(local) => {
+                let why = "a folder stages its parts in itself; only a bucket needs a staging folder".into();
+                Err(StoreError::BadPlace { place: local.place().into(), why })
+            }
+            Inner::Remote(remote) => {
+                remote.stage_in(folder);
+                Ok(())
+            }
+        }
+    }
+
+    /// Opens and locks the staging area; on one machine the archive has one writer at a time.
     pub fn staging(&self) -> Result<Staging, StoreError> {
         match &self.inner {
             Inner::Local(local) => local.staging(),
+            Inner::Remote(remote) => remote.staging(),
         }
     }
 
@@ -189,6 +269,7 @@ impl Store {
     pub fn readers(&self) -> usize {
         match &self.inner {
             Inner::Local(_) => std::thread::available_parallelism().map_or(2, usize::from),
+            Inner::Remote(_) => REMOTE_READERS,
         }
     }
 
@@ -200,6 +281,7 @@ impl Store {
     pub fn look(&self, job: &JobRef) -> Result<Found, StoreError> {
         match &self.inner {
             Inner::Local(local) => local.look(job),
+            Inner::Remote(remote) => remote.look(job),
         }
     }
 
@@ -207,6 +289,7 @@ impl Store {
     pub fn present(&self, job: &JobRef, manifest: &Manifest) -> Result<Vec<bool>, StoreError> {
         match &self.inner {
             Inner::Local(local) => local.present(job, manifest),
+            Inner::Remote(remote) => remote.present(job, manifest),
         }
     }
 
@@ -214,6 +297,7 @@ impl Store {
     pub fn hash(&self, key: &Key) -> Result<(Digest, u64), StoreError> {
         match &self.inner {
             Inner::Local(local) => local.hash(key),
+            Inner::Remote(remote) => remote.hash(key),
         }
     }
 
@@ -221,6 +305,7 @@ impl Store {
     pub fn read(&self, key: &Key, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<u64, StoreError> {
         match &self.inner {
             Inner::Local(local) => local.read(key, take),
+            Inner::Remote(remote) => remote.read(key, take),
         }
     }
 
@@ -228,6 +313,7 @@ impl Store {
     pub fn folders(&self) -> Result<Folders, StoreError> {
         match &self.inner {
             Inner::Local(local) => Ok(Box::new(local.folders()?)),
+            Inner::Remote(remote) => remote.folders(),
         }
     }
 
@@ -235,6 +321,7 @@ impl Store {
     pub fn record_in(&self, folder: &str) -> Result<Record, StoreError> {
         match &self.inner {
             Inner::Local(local) => local.record_in(folder),
+            Inner::Remote(remote) => remote.record_in(folder),
         }
     }
 
@@ -242,6 +329,7 @@ impl Store {
     pub fn names(&self, folder: &str) -> Result<Vec<(String, Entry)>, StoreError> {
         match &self.inner {
             Inner::Local(local) => local.names(folder),
+            Inner::Remote(remote) => remote.names(folder),
         }
     }
 
@@ -249,6 +337,8 @@ impl Store {
     pub fn settle(&self, folder: &str) {
         match &self.inner {
             Inner::Local(local) => local.settle(folder),
+            // Whoever commits is on another machine, or in another process: the record alone tells.
+            Inner::Remote(_) => {}
         }
     }
 
@@ -256,6 +346,7 @@ impl Store {
     pub fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
         match &self.inner {
             Inner::Local(local) => local.leftovers(),
+            Inner::Remote(remote) => remote.leftovers(),
         }
     }
 
@@ -265,16 +356,18 @@ impl Store {
     /// The staging area shows that the caller is the archive's one writer.
     pub fn put_aside(
         &self,
-        _staging: &Staging,
+        staging: &Staging,
         folder: &str,
         name: &str,
     ) -> Result<Option<String>, StoreError> {
         match &self.inner {
-            Inner::Local(local) => local.put_aside(folder, name),
+            Inner::Local(local) => local.put_aside(staging, folder, name),
+            Inner::Remote(remote) => remote.put_aside(folder, name),
         }
     }
 
-    /// Commits a job; see [`LocalStore::commit`].
+    /// Commits a job; see [`LocalStore::commit`] and [`RemoteStore::commit`]. The record that comes back is the one that
+    /// is visible now: in a bucket a file may have got another name than the one that was asked for.
     pub async fn commit(
         &self,
         staging: &Arc<Staging>,
@@ -283,14 +376,20 @@ impl Store {
         manifest: Manifest,
         replaces: Option<Version>,
     ) -> Result<(Manifest, Version), StoreError> {
-        let (store, staging, job) = (self.clone(), Arc::clone(staging), job.clone());
-        self.blocking(move || {
-            let version = match &store.inner {
-                Inner::Local(local) => local.commit(&staging, &job, &files, &manifest, replaces)?,
-            };
-            Ok((manifest, version))
-        })
-        .await
+        match &self.inner {
+            Inner::Local(local) => {
+                let (local, staging, job) = (Arc::clone(local), Arc::clone(staging), job.clone());
+                self.blocking(move || {
+                    let version = local.commit(&staging, &job, &files, &manifest, replaces)?;
+                    Ok((manifest, version))
+                })
+                .await
+            }
+            Inner::Remote(remote) => {
+                let Ok(_permit) = self.commits.acquire().await else { return Err(stopped()) };
+                remote.commit(job, files, manifest, replaces).await
+            }
+        }
     }
 
     /// Calls a file whole and right; see [`staging::Partial::prove`].
@@ -302,7 +401,6 @@ impl Store {
         &self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let stopped = || ctx("committing to", "the archive")(io::Error::other("the run is being stopped"));
         let Ok(_permit) = self.commits.acquire().await else { return Err(stopped()) };
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
@@ -310,6 +408,10 @@ impl Store {
             Err(_) => Err(stopped()),
         }
     }
+}
+
+fn stopped() -> StoreError {
+    ctx("committing to", "the archive")(io::Error::other("the run is being stopped"))
 }
 
 fn ctx(doing: &'static str, place: &str) -> impl FnOnce(io::Error) -> StoreError {

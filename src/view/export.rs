@@ -75,37 +75,29 @@ pub fn export(
     progress: &Progress,
     out: &mut dyn Write,
 ) -> Result<Exported, ExportError> {
-    let write = |folders: &[String]| {
-        let mut part = (Exported::default(), Vec::new());
-        for folder in folders {
-            match survey::look(store, folder) {
-                Look::Nothing => {}
-                Look::Unreadable(_) => part.0.unreadable += 1,
-                Look::Job(job, manifest) => {
-                    part.0.jobs += 1;
-                    write_job(format, prefix, &job, &manifest, &mut part.1);
-                }
-            }
-        }
-        progress.add_jobs(folders.len());
-        part
-    };
     if format == Format::Csv {
         out.write_all(&row(&COLUMNS))?;
     }
+    let write = |look| match look {
+        Look::Nothing => None,
+        Look::Unreadable(_) => Some(None),
+        Look::Job(job, manifest) => Some(Some(job_text(format, prefix, &job, &manifest))),
+    };
     let mut exported = Exported::default();
     let mut written = Ok(());
-    survey::survey(store, survey::sorted(store)?, stop, write, |(part, text)| {
-        exported.jobs += part.jobs;
-        exported.unreadable += part.unreadable;
-        written = out.write_all(&text);
+    survey::in_order(store, stop, progress, write, |texts| {
+        let (jobs, unreadable): (Vec<_>, Vec<_>) = texts.into_iter().partition(Option::is_some);
+        exported.jobs += jobs.len() as u64;
+        exported.unreadable += unreadable.len() as u64;
+        written = jobs.iter().flatten().try_for_each(|text| out.write_all(text));
         written.is_ok()
     })?;
     written.and_then(|()| out.flush())?;
     Ok(exported)
 }
 
-fn write_job(format: Format, prefix: &str, job: &JobRef, manifest: &Manifest, to: &mut Vec<u8>) {
+fn job_text(format: Format, prefix: &str, job: &JobRef, manifest: &Manifest) -> Vec<u8> {
+    let mut to = Vec::new();
     match format {
         Format::Sha256Sums => {
             for file in &manifest.files {
@@ -128,6 +120,7 @@ fn write_job(format: Format, prefix: &str, job: &JobRef, manifest: &Manifest, to
             }
         }
     }
+    to
 }
 
 /// One line as `sha256sum` writes it: a name with a backslash or a line break in it is escaped, and says so.

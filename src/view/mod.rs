@@ -1,4 +1,5 @@
 //! What people and other programs look at: exports and tables of an archive.
 
 pub mod export;
+pub mod status;
 pub mod table;

@@ -79,9 +79,11 @@ impl Row {
 /// A server's text in one line and without what acts on a terminal.
 fn safe(text: &str) -> String {
     let line: String = text.chars().map(|letter| if letter.is_whitespace() { ' ' } else { letter }).collect();
-    Untrusted(line.trim()).to_string()
+    format!("{:.FIELD_MAX$}", Untrusted(line.trim()))
 }
 
+/// No field is longer, in characters.
+const FIELD_MAX: usize = 32_768;
 /// The names of the columns.
 pub const HEAD: [&str; 8] = ["JOB", "STATE", "FILES", "SIZE", "CREATED (UTC)", "MODEL", "SEED", "PROMPT"];
 /// How wide each column is made for what it usually holds; the prompt has what is left.
@@ -201,6 +203,13 @@ pub fn number(number: u64) -> String {
     text
 }
 
+/// So many of a thing: `1 file`, `9,812 files`.
+#[must_use]
+pub fn counted(count: u64, thing: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{} {thing}{ending}", number(count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,7 +250,7 @@ mod tests {
 
     #[test]
     fn rows_for_programs_are_whole() {
-        let long = "x".repeat(300);
+        let long = "x".repeat(3_000);
         let text = row("147", &format!("{long}\ty")).tabbed();
         assert_eq!(text.split('\t').count(), 8);
         assert!(text.ends_with(&format!("{long} y")));

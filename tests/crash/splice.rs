@@ -313,9 +313,9 @@ fn play(etags: (Etags, Etags), steps: &[Step], seed: u64, tally: &mut Tally) -> 
             Step::Status => process.assembly.settle(Cause::Absent),
             Step::Kill | Step::PowerCut => {
                 if matches!(step, Step::Kill) {
-                    disk.kill()
+                    disk.kill();
                 } else {
-                    disk.cut(Cut::Tears, &mut dice)
+                    disk.cut(Cut::Tears, &mut dice);
                 }
                 process = Process::begin(&disk);
             }

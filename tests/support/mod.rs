@@ -38,7 +38,7 @@ pub(crate) mod verify;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -60,6 +60,16 @@ pub(crate) struct World {
     refusing: Mutex<Vec<socket2::Socket>>,
     good: Mutex<BTreeSet<String>>,
     folder: tempfile::TempDir,
+    /// Where the archive really is, if it is not the folder.
+    pub(crate) mirror: OnceLock<Mirror>,
+}
+
+/// An archive elsewhere, of which a copy is laid into [`World::archive`] after each run, before that is looked at.
+pub(crate) struct Mirror {
+    /// What `-o` is told.
+    pub(crate) place: String,
+    /// Lays the copy into this folder.
+    pub(crate) copy: Box<dyn Fn(&Path) + Send + Sync>,
 }
 
 impl World {
@@ -84,6 +94,7 @@ impl World {
             refusing: Mutex::default(),
             good: Mutex::default(),
             folder,
+            mirror: OnceLock::new(),
         };
         for name in ["home", "cwd", "io"] {
             std::fs::create_dir(world.path(name)).expect("a folder in the test's own");
@@ -158,6 +169,13 @@ impl World {
     /// The archive of this world; it is made by the first run.
     pub(crate) fn archive(&self) -> PathBuf {
         self.path("out")
+    }
+
+    /// The file that standard output names.
+    pub(crate) fn named(&self, name: &str) -> PathBuf {
+        let mirrored =
+            self.mirror.get().and_then(|mirror| name.strip_prefix(&mirror.place)?.strip_prefix('/'));
+        mirrored.map_or_else(|| self.path("cwd").join(name), |below| self.archive().join(below))
     }
 
     /// A path in the test's own folder, outside the archive.

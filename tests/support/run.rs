@@ -112,7 +112,7 @@ impl<'w> Get<'w> {
         self
     }
 
-    /// Lets it write this file, outside the archive.
+    /// Lets it write this file, or remove it, outside the archive.
     pub(crate) fn may_write(mut self, path: impl Into<PathBuf>) -> Self {
         self.may_write.push(path.into());
         self
@@ -247,6 +247,9 @@ impl Running<'_> {
             peak_rss: self.peak.0,
             peak_files: self.peak.1,
         };
+        if let Some(mirror) = self.world.mirror.get() {
+            (mirror.copy)(&self.world.archive());
+        }
         verify::check(self.world, &self.before, &done);
         done
     }

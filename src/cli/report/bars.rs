@@ -320,9 +320,11 @@ fn wait_words(waiting: &WaitView) -> String {
     // A server's words, in a line whose width must be known to the column.
     let plain = |letter: char| if letter.is_ascii_graphic() { letter } else { ' ' };
     let why: String = waiting.why.chars().take(200).map(plain).collect();
-    match waiting.ready_in {
-        Some(left) if !left.is_zero() => format!("{why}, about {} left", Time(left)),
-        Some(_) | None => format!("{why}, asked again in {}", Time(waiting.asked_in)),
+    match (waiting.ready_in, waiting.asked_in) {
+        (Some(left), _) if left.as_secs() > 0 => format!("{why}, about {} left", Time(left)),
+        (_, wait) if wait.as_secs() > 0 => format!("{why}, asked again in {}", Time(wait)),
+        // Its wait is over; it has to find a place among those that are asked.
+        _ => format!("{why}, asked again soon"),
     }
 }
 
@@ -556,6 +558,20 @@ mod tests {
         view.files[0].name = format!("enterprise/image_to_video_ultra/{}-12", "a".repeat(80));
         let lines = shown(&mut Bars::new(PLAIN), &view, 60, 24);
         assert!(lines[1].starts_with("enterprise/i…aaa-12 "), "{}", lines[1]);
+    }
+
+    #[test]
+    fn a_job_whose_wait_is_over_is_asked_again_soon() {
+        let table = [
+            (Some(45), 7, "about 45s left"),
+            (Some(0), 7, "asked again in 7s"),
+            (None, 0, "asked again soon"),
+        ];
+        for (ready_in, asked_in, want) in table {
+            let mut waiting = waiting("153", "queued", ready_in);
+            waiting.asked_in = Duration::from_secs(asked_in);
+            assert_eq!(wait_words(&waiting), format!("queued, {want}"));
+        }
     }
 
     #[test]

@@ -17,10 +17,14 @@ pub(super) struct Look {
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(crate) enum Shown {
+    /// Bars.
     Bars,
+    /// A line every 10 s.
     Plain,
+    /// JSON lines.
     Json,
+    /// Nothing.
     Nothing,
 }
 

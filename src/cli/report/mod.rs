@@ -36,7 +36,8 @@ use bars::Bars;
 use desk::{Desk, Shared, Show};
 use failed::FailedList;
 use log::LogWriter;
-use look::{Look, Shown, Terminal};
+pub(crate) use look::Shown;
+use look::{Look, Terminal};
 use plain::Plain;
 use screen::Size;
 pub(crate) use words::quoted;
@@ -103,6 +104,11 @@ pub(crate) struct Console {
     began: Instant,
     settings: Settings,
     shown: Shown,
+}
+
+/// Whether and how progress is shown on this terminal.
+pub(crate) fn shown(progress: Progress, quiet: bool) -> Shown {
+    look::look(progress, quiet, &Terminal::of_stderr()).shown
 }
 
 /// Begins to show a run.

@@ -42,6 +42,7 @@ fn settings() -> Settings {
     Settings {
         progress: Progress::Plain,
         json: false,
+        results: Results::Lines,
         quiet: false,
         verbose: 0,
         destination: "out".into(),

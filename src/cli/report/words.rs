@@ -172,9 +172,8 @@ pub(super) fn counts(summary: &Summary, took: Duration) -> String {
         let _ = write!(text, ": {}", ends.join(", "));
     }
     let _ = write!(text, "; {}, {}", counted(summary.files, "file"), Bytes(summary.file_bytes));
-    let wasted = summary.received_bytes.saturating_sub(summary.file_bytes);
-    if wasted > 0 {
-        let _ = write!(text, " (and {} that no file kept)", Bytes(wasted));
+    if summary.received_bytes > summary.file_bytes {
+        let _ = write!(text, " ({} received)", Bytes(summary.received_bytes));
     }
     let _ = write!(text, " in {}", Time(took));
     text
@@ -345,10 +344,9 @@ mod tests {
         summary.note(&Event::RefRefused { place: "ids.txt:3", why: "\"?\" is not a job id" });
         summary.files = 12;
         summary.file_bytes = 138_936_320;
-        summary.received_bytes = summary.file_bytes + 2_048;
+        summary.received_bytes = summary.file_bytes + 3 * 1_048_576;
 
-        let want =
-            "13 jobs: 12 partial, 1 failed; 12 files, 132.5 MiB (and 2.0 KiB that no file kept) in 12s";
+        let want = "13 jobs: 12 partial, 1 failed; 12 files, 132.5 MiB (135.5 MiB received) in 12s";
         assert_eq!(counts(&summary, Duration::from_secs(12)), want);
         let want = "\
 1 line: names no job

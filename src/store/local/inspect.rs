@@ -8,7 +8,7 @@ use std::io;
 
 use super::super::disk::{Disk, Entry};
 use super::super::look::{Leftover, LeftoverKind, Record};
-use super::super::staging::{LOCK_NAME, STAGING_FOLDER, ensure_folder};
+use super::super::staging::{LOCK_NAME, STAGING_FOLDER, Staging, ensure_folder};
 use super::super::{StoreError, at, ctx};
 use super::{LocalStore, read_all};
 use crate::layout::{self, Key, MANIFEST_NAME, PRIVATE_FOLDER};
@@ -113,16 +113,23 @@ impl<D: Disk> LocalStore<D> {
     }
 
     /// Moves what has this name into the quarantine, under a name that nothing there has; says where it is now, below
-    /// the root, or `None` where there was nothing to move. Blocks. Only the holder of the staging area may call it.
+    /// the root, or `None` where there was nothing to move. Blocks. The staging area shows that the caller is the
+    /// archive's one writer.
     ///
     /// After a power cut it is at its old name, at its new one, or at both: it is never lost.
-    pub fn put_aside(&self, folder: &str, name: &str) -> Result<Option<String>, StoreError> {
+    pub fn put_aside(
+        &self,
+        staging: &Staging<D>,
+        folder: &str,
+        name: &str,
+    ) -> Result<Option<String>, StoreError> {
         let place = at(&at(&self.place, folder), name);
         let Some(from) = self.job_folder(folder)? else { return Ok(None) };
         if self.disk.entry(&from, name).map_err(ctx("looking at", &place))?.is_none() {
             return Ok(None);
         }
         let aside = || -> io::Result<String> {
+            staging.is_sure()?;
             let private = ensure_folder(&self.disk, &self.root, PRIVATE_FOLDER)?;
             let quarantine = ensure_folder(&self.disk, &private, QUARANTINE_FOLDER)?;
             let to = ensure_folder(&self.disk, &quarantine, folder)?;
@@ -132,14 +139,16 @@ impl<D: Disk> LocalStore<D> {
                 tried += 1;
                 free = format!("{name}.{tried}");
             }
+            let sync = |folders: &[&D::Folder]| {
+                let folders = folders.iter().filter(|_| self.sync);
+                folders
+                    .into_iter()
+                    .try_for_each(|folder| staging.synced(&place, self.disk.sync_folder(folder)))
+            };
+            // The way to the new name first: a name in a folder that a power cut takes is a loss.
+            sync(&[&self.root, &private, &quarantine])?;
             self.disk.rename(&from, name, &to, &free)?;
-            if self.sync {
-                // The new name first: should only one of the two survive a power cut, it is not the loss.
-                for folder in [&to, &quarantine, &private, &self.root] {
-                    self.disk.sync_folder(folder)?;
-                }
-                self.disk.sync_folder(&from)?;
-            }
+            sync(&[&to, &from])?;
             Ok(format!("{PRIVATE_FOLDER}/{QUARANTINE_FOLDER}/{folder}/{free}"))
         };
         aside().map(Some).map_err(ctx("putting aside", &place))
@@ -179,9 +188,10 @@ impl<D: Disk> LocalStore<D> {
         let mut found = Vec::new();
         for name in self.disk.names(folder).map_err(ctx("listing", place))? {
             let name = name.map_err(ctx("listing", place))?;
-            if let Some(entry) =
-                self.disk.entry(folder, &name).map_err(ctx("looking at", &at(place, &name)))?
-            {
+            let entry = self.disk.entry(folder, &name).map_err(ctx("looking at", &at(place, &name)))?;
+            // A name that is no text cannot be asked for by its text, and is none of ours.
+            let no_text = || name.contains(char::REPLACEMENT_CHARACTER).then_some(Entry::Other);
+            if let Some(entry) = entry.or_else(no_text) {
                 found.push((name, entry));
             }
         }
@@ -196,4 +206,120 @@ fn leftover(kind: LeftoverKind, below: &str, (name, entry): (String, Entry)) -> 
         Entry::Other => 0,
     };
     Some(Leftover { kind, place: format!("{below}/{name}"), bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and makes files")]
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::store::disk::RealDisk;
+
+    fn archive() -> (tempfile::TempDir, LocalStore<RealDisk>) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(RealDisk, dir.path(), true).unwrap();
+        (dir, store)
+    }
+
+    fn put(dir: &tempfile::TempDir, place: &str, text: &str) {
+        let path = dir.path().join(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn folders_are_those_that_may_be_a_jobs() {
+        let (dir, store) = archive();
+        for name in ["147", "realtime.98", "~ab~c", ".vfetch", "Best of", "-x", "A"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let mut names: Vec<String> = store.folders().unwrap().map(Result::unwrap).collect();
+        names.sort();
+        assert_eq!(names, ["147", "realtime.98", "~ab~c"]);
+    }
+
+    #[test]
+    fn a_file_of_the_users_own_is_passed_over_and_a_link_is_an_error() {
+        let (dir, store) = archive();
+        put(&dir, "notes.txt", "mine");
+        put(&dir, "elsewhere/manifest.json", "{}");
+        symlink(dir.path().join("elsewhere"), dir.path().join("147")).unwrap();
+        assert!(matches!(store.record_in("nothing").unwrap(), Record::Nothing));
+        assert!(matches!(store.record_in("notes.txt").unwrap(), Record::Nothing));
+        assert_eq!(store.names("notes.txt").unwrap(), []);
+        assert!(store.record_in("147").is_err() && store.names("147").is_err());
+        assert!(matches!(store.record_in("elsewhere").unwrap(), Record::Damaged { .. }));
+    }
+
+    #[test]
+    fn names_tell_what_lies_behind_them_and_follow_no_link() {
+        let (dir, store) = archive();
+        put(&dir, "147/147-0.gif", "abc");
+        put(&dir, "147/folder/x", "");
+        symlink("147-0.gif", dir.path().join("147/link")).unwrap();
+        let mut names = store.names("147").unwrap();
+        names.sort_by(|(one, _), (two, _)| one.cmp(two));
+        let want = [("147-0.gif", Entry::File(3)), ("folder", Entry::Folder), ("link", Entry::Other)];
+        assert_eq!(names, want.map(|(name, entry)| (name.to_owned(), entry)));
+    }
+
+    #[test]
+    fn what_is_put_aside_never_replaces_anything_and_links_are_moved_themselves() {
+        let (dir, store) = archive();
+        let staging = store.staging().unwrap();
+        for text in ["first", "second", "third"] {
+            put(&dir, "147/147-0.gif", text);
+            store.put_aside(&staging, "147", "147-0.gif").unwrap().unwrap();
+        }
+        symlink("/etc/passwd", dir.path().join("147/147-1.gif")).unwrap();
+        assert_eq!(
+            store.put_aside(&staging, "147", "147-1.gif").unwrap().as_deref(),
+            Some(".vfetch/quarantine/147/147-1.gif")
+        );
+        assert_eq!(store.put_aside(&staging, "147", "147-2.gif").unwrap(), None);
+        assert_eq!(store.put_aside(&staging, "148", "148-0.gif").unwrap(), None);
+        assert_eq!(fs::read_dir(dir.path().join("147")).unwrap().count(), 0);
+        let mut left = store.leftovers().unwrap();
+        left.sort();
+        let want = [("147-0.gif", 5), ("147-0.gif.1", 6), ("147-0.gif.2", 5), ("147-1.gif", 0)];
+        let want = want.map(|(name, bytes)| Leftover {
+            kind: LeftoverKind::Quarantined,
+            place: format!(".vfetch/quarantine/147/{name}"),
+            bytes,
+        });
+        assert_eq!(left, want);
+    }
+
+    #[test]
+    fn an_archive_is_told_by_its_private_folder_or_by_a_record() {
+        let (dir, store) = archive();
+        assert!(!store.is_archive().unwrap());
+        put(&dir, "notes/todo.txt", "mine");
+        put(&dir, "147/147-0.gif", "abc");
+        assert!(!store.is_archive().unwrap());
+        put(&dir, "147/manifest.json", "torn");
+        assert!(store.is_archive().unwrap());
+        fs::remove_file(dir.path().join("147/manifest.json")).unwrap();
+        fs::create_dir(dir.path().join(".vfetch")).unwrap();
+        assert!(store.is_archive().unwrap());
+    }
+
+    #[test]
+    fn a_taker_that_has_enough_ends_the_reading() {
+        let (dir, store) = archive();
+        let job =
+            crate::job::Defaults::new(crate::job::DEFAULT_ORIGIN, None).unwrap().parse("147").unwrap().job;
+        let key = Key::output(&job, 0, "gif", None);
+        put(&dir, &key.to_string(), &"x".repeat(READ_STEP + 1));
+        let mut steps = Vec::new();
+        let bytes = store.read(&key, &mut |bytes| {
+            steps.push(bytes.len());
+            Ok(())
+        });
+        assert_eq!((bytes.unwrap(), steps), (READ_STEP as u64 + 1, vec![READ_STEP, 1]));
+        let refused = store.read(&key, &mut |_| Err(io::Error::other("enough")));
+        assert!(refused.unwrap_err().to_string().ends_with("enough"));
+    }
 }

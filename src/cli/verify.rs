@@ -1,0 +1,201 @@
+//! `vfetch verify`: proves an archive's bytes against its records.
+
+use serde_json::json;
+use vfetch::engine::verify::{self, VerifyOptions};
+use vfetch::store::{Leftover, LeftoverKind, StoreError};
+use vfetch::text::Untrusted;
+use vfetch::verdict::{Finding, Share, Tally, Verdict};
+use vfetch::view::table::{bytes, counted, number};
+
+use super::error::CliError;
+use super::look::{self, ArchiveArg, Desk, Out, ShowArgs};
+
+/// Files are not what their records say.
+const CORRUPT: u8 = 6;
+
+/// Shown under the command's help.
+const EXAMPLES: &str = "\
+Each line is a sign and a path below the archive:
+  = ok (with --all)   * damaged   - missing   + extra, named by no record   ! unreadable
+Exit code 0: all is whole; 6: something is not.
+
+Examples:
+  vfetch verify out                 hash every file, on all cores
+  vfetch verify out --quick         presence and size only
+  vfetch verify out --subset 3/7    one seventh: another one each day of the week
+  vfetch verify out --sample 5%     a twentieth of the jobs, drawn anew each time
+  vfetch verify out && echo whole   for scripts";
+
+/// Prove that every file is what its record says.
+///
+/// Reads every record and every file of an archive, without a network and without changing anything. It says nothing
+/// of jobs that never came home: vfetch audit does.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    archive: ArchiveArg,
+    /// Look at presence and size only; damage that keeps a file's length is not seen.
+    #[arg(long, env = "VFETCH_QUICK")]
+    quick: bool,
+    /// Verify one of so many parts: the same jobs each time, all jobs over all parts.
+    #[arg(long, value_name = "N/T", env = "VFETCH_SUBSET", value_parser = subset, conflicts_with = "sample")]
+    subset: Option<Share>,
+    /// Verify this share of the jobs, drawn anew each time.
+    #[arg(long, value_name = "PERCENT", env = "VFETCH_SAMPLE", value_parser = sample)]
+    sample: Option<f64>,
+    /// List whole files too.
+    #[arg(short, long, env = "VFETCH_ALL")]
+    all: bool,
+    #[command(flatten)]
+    show: ShowArgs,
+}
+
+/// Runs the command; its exit code.
+pub(crate) async fn run(args: VerifyArgs) -> Result<u8, CliError> {
+    let store = args.archive.open()?;
+    let share = match (args.subset, args.sample) {
+        (Some(subset), _) => subset,
+        (None, Some(share)) => Share::Sample { share, seed: fastrand::u64(..) },
+        (None, None) => Share::All,
+    };
+    let options = VerifyOptions { quick: args.quick, share, report_whole: args.all };
+    let (json, quiet, archive) = (args.show.json, args.show.quiet, args.archive.archive);
+    let work = move |desk: &Desk| {
+        let mut out = desk.out();
+        let found = verify::verify(&store, &options, &desk.stop, &desk.progress, |finding| {
+            show(&mut out, json, &finding);
+        });
+        let leftovers = store.leftovers();
+        let tally = found?;
+        conclude(desk, &mut out, json, quiet, &archive, &tally, leftovers)?;
+        Ok::<_, CliError>((out.end()?, tally))
+    };
+    let (done, caught) = look::watched(&args.show, "verifying", work).await?;
+    let (closed, tally) = done?;
+    let verdict = if tally.faults() > 0 { CORRUPT } else { 0 };
+    Ok(caught.exit_code().or(closed).unwrap_or(verdict))
+}
+
+/// Shows one finding.
+pub(crate) fn show(out: &mut Out<'_>, json: bool, finding: &Finding) {
+    let (sign, place) = (finding.verdict.sign(), finding.place());
+    let why = match &finding.verdict {
+        Verdict::Damaged(_) | Verdict::Unreadable(_) => finding.verdict.to_string(),
+        Verdict::Whole | Verdict::Missing | Verdict::Extra => String::new(),
+    };
+    if json {
+        let line = json!({"event": "file", "verdict": finding.verdict.word(), "path": place, "why": why});
+        out.line(format_args!("{line}"));
+    } else if why.is_empty() {
+        out.line(format_args!("{sign} {}", Untrusted(&place)));
+    } else {
+        out.line(format_args!("{sign} {}: {}", Untrusted(&place), Untrusted(&why)));
+    }
+}
+
+fn conclude(
+    desk: &Desk,
+    out: &mut Out<'_>,
+    json: bool,
+    quiet: bool,
+    archive: &str,
+    tally: &Tally,
+    leftovers: Result<Vec<Leftover>, StoreError>,
+) -> Result<(), CliError> {
+    let leftovers = leftovers?;
+    let stopped = desk.stop.is_cancelled();
+    if json {
+        for Leftover { kind, place, bytes } in &leftovers {
+            let line = json!({"event": "leftover", "kind": word(*kind), "path": place, "bytes": bytes});
+            out.line(format_args!("{line}"));
+        }
+        out.line(format_args!("{}", summary_json(tally, stopped)));
+        return Ok(());
+    }
+    if quiet {
+        return Ok(());
+    }
+    desk.say(format_args!("{}{}", if stopped { "stopped: " } else { "" }, summary(tally)));
+    for kind in [LeftoverKind::Staged, LeftoverKind::Quarantined] {
+        let of_kind = || leftovers.iter().filter(|leftover| leftover.kind == kind);
+        let size = bytes(of_kind().map(|leftover| leftover.bytes).sum());
+        match (of_kind().count() as u64, kind) {
+            (0, _) => {}
+            (count, LeftoverKind::Staged) => desk.say(format_args!(
+                "{} left in .vfetch/staging ({size}): parts of downloads that were cut short; the next run takes them up",
+                counted(count, "file")
+            )),
+            (count, LeftoverKind::Quarantined) => desk.say(format_args!(
+                "{} put aside in .vfetch/quarantine ({size}); nothing uses them",
+                counted(count, "file")
+            )),
+        }
+    }
+    if tally.faults() > 0 {
+        desk.say(format_args!("  vfetch repair {archive} puts right what it can"));
+    }
+    Ok(())
+}
+
+fn word(kind: LeftoverKind) -> &'static str {
+    match kind {
+        LeftoverKind::Staged => "staged",
+        LeftoverKind::Quarantined => "quarantined",
+    }
+}
+
+fn summary(tally: &Tally) -> String {
+    let (jobs, files) = (counted(tally.jobs, "job"), counted(tally.whole, "file"));
+    let mut text = format!("{jobs}: {files} ok ({})", bytes(tally.whole_bytes));
+    let counts = [
+        (tally.damaged, "damaged"),
+        (tally.missing, "missing"),
+        (tally.extra, "extra"),
+        (tally.unreadable, "unreadable"),
+        (tally.changed, "changed while they were verified and passed over"),
+    ];
+    for (count, word) in counts.into_iter().filter(|(count, _)| *count > 0) {
+        text.extend([", ", &number(count), " ", word]);
+    }
+    text
+}
+
+fn summary_json(tally: &Tally, stopped: bool) -> serde_json::Value {
+    json!({
+        "event": "summary", "jobs": tally.jobs, "ok": tally.whole, "ok_bytes": tally.whole_bytes,
+        "damaged": tally.damaged, "missing": tally.missing, "extra": tally.extra, "unreadable": tally.unreadable,
+        "changed": tally.changed, "stopped": stopped,
+    })
+}
+
+pub(super) fn subset(text: &str) -> Result<Share, String> {
+    let parsed =
+        text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+    match parsed {
+        Some((part, parts)) if part >= 1 && part <= parts => Ok(Share::Part { part, parts }),
+        _ => Err("write a part and the number of parts, for example 3/7".into()),
+    }
+}
+
+fn sample(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match percent {
+        Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err("write a share above 0% and up to 100%, for example 5%".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_and_shares_are_read_and_nonsense_is_refused() {
+        assert_eq!(subset("3/7"), Ok(Share::Part { part: 3, parts: 7 }));
+        assert_eq!(sample("5%"), Ok(0.05));
+        assert_eq!(sample("100 %"), Ok(1.0));
+        assert!(["0/7", "8/7", "3", "a/b", "-1/7", "3/7/1", "0/0"].iter().all(|bad| subset(bad).is_err()));
+        assert!(["0%", "101%", "5", "x%", "%", "nan%", "-1%"].iter().all(|bad| sample(bad).is_err()));
+    }
+}

@@ -1,0 +1,191 @@
+//! Copies of lost bytes: in this archive, where another file has the same digest, and in another archive.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::Faults;
+use crate::engine::survey::{self, Look};
+use crate::job::JobRef;
+use crate::layout::{self, Key};
+use crate::manifest::{Digest, FileRecord, Manifest};
+use crate::mend::{self, Offers, Step};
+use crate::store::{Proven, Record, Staging, Store, StoreError};
+use crate::verdict::{Share, Verdict};
+
+/// So many twins of a file are remembered; one is enough unless it is bad too.
+const TWINS: usize = 4;
+
+/// A file that was copied and proven, and waits to be committed.
+pub(super) struct Copied {
+    pub(super) proven: Proven,
+    pub(super) key: Key,
+    pub(super) file: FileRecord,
+    /// Where it came from, in words.
+    pub(super) from: String,
+}
+
+/// Where copies may be had.
+pub(super) struct Copies {
+    twins: HashMap<Digest, Vec<Key>>,
+    other: Option<Store>,
+}
+
+/// What one pass over the records brings.
+#[derive(Default)]
+struct Seen {
+    twins: Vec<(Digest, Key)>,
+    /// Folders of jobs that lost files before.
+    lost: Vec<String>,
+}
+
+impl Copies {
+    /// Looks through the records for twins of bad files, and, where there is another archive, for jobs that lost files
+    /// before, which are added to the faults. Blocks; reads no record where neither is wanted.
+    pub(super) fn look_for(
+        store: &Store,
+        other: Option<Store>,
+        faults: &mut Faults,
+        share: &Share,
+        stop: &CancellationToken,
+    ) -> Result<Self, StoreError> {
+        let wanted = wanted(store, faults);
+        let mut copies = Self { twins: HashMap::new(), other };
+        if (wanted.is_empty() && copies.other.is_none()) || stop.is_cancelled() {
+            return Ok(copies);
+        }
+        let (known, wants_lost) = (&*faults, copies.other.is_some());
+        let is_bad = |folder: &str, name: &str| {
+            known.get(folder).is_some_and(|findings| findings.iter().any(|finding| finding.name == name))
+        };
+        let look = |folders: &[String]| {
+            let mut seen = Seen::default();
+            for folder in folders {
+                let Look::Job(job, manifest) = survey::look(store, folder) else { continue };
+                for file in manifest.files.iter().filter(|file| wanted.contains(&file.sha256)) {
+                    let key = Key::recorded(&job, &file.path).filter(|_| !is_bad(folder, &file.path));
+                    seen.twins.extend(key.map(|key| (file.sha256, key)));
+                }
+                if wants_lost && !manifest.lost.is_empty() && share.holds(folder) {
+                    seen.lost.push(folder.clone());
+                }
+            }
+            seen
+        };
+        let mut lost = Vec::new();
+        survey::survey(store, store.folders()?, stop, look, |seen| {
+            for (digest, key) in seen.twins {
+                let twins = copies.twins.entry(digest).or_default();
+                if twins.len() < TWINS {
+                    twins.push(key);
+                }
+            }
+            lost.extend(seen.lost);
+            true
+        })?;
+        for folder in lost {
+            faults.entry(folder).or_default();
+        }
+        Ok(copies)
+    }
+
+    /// Brings a bad file's right bytes from the nearest place that has them; `None` where no copy has. Blocks.
+    ///
+    /// # Errors
+    /// Of this archive's disk alone: a copy that cannot be read is none.
+    pub(super) fn bring(
+        &self,
+        store: &Store,
+        staging: &Staging,
+        job: &JobRef,
+        file: &FileRecord,
+        verdict: &Verdict,
+    ) -> Result<Option<Copied>, StoreError> {
+        let twins = self.twins.get(&file.sha256).map(Vec::as_slice).unwrap_or_default();
+        let mut offers = Offers { twin: !twins.is_empty(), other: self.other.is_some(), ask: false };
+        loop {
+            match mend::file(verdict, offers) {
+                Step::CopyTwin => {
+                    for twin in twins {
+                        if let Some(copied) = copy(store, twin, staging, job, file, twin.to_string())? {
+                            return Ok(Some(copied));
+                        }
+                    }
+                    offers.twin = false;
+                }
+                Step::CopyOther => return self.bring_other(staging, job, file),
+                Step::Keep | Step::PutAside | Step::Ask | Step::Leave => return Ok(None),
+            }
+        }
+    }
+
+    /// Brings a file from the same job in the other archive. Blocks.
+    pub(super) fn bring_other(
+        &self,
+        staging: &Staging,
+        job: &JobRef,
+        file: &FileRecord,
+    ) -> Result<Option<Copied>, StoreError> {
+        let Some(other) = &self.other else { return Ok(None) };
+        let Some((_, manifest)) = self.other_record(&layout::folder(job)) else { return Ok(None) };
+        let same = manifest.files.iter().find(|same| same.sha256 == file.sha256);
+        let Some(key) = same.and_then(|same| Key::recorded(job, &same.path)) else { return Ok(None) };
+        copy(other, &key, staging, job, file, "the other archive".into())
+    }
+
+    /// The record of a folder in the other archive, if there is a sound one. Blocks.
+    pub(super) fn other_record(&self, folder: &str) -> Option<(JobRef, Manifest)> {
+        let Ok(Record::Sound(manifest, _)) = self.other.as_ref()?.record_in(folder) else { return None };
+        Some((manifest.job.to_job().ok()?, *manifest))
+    }
+}
+
+/// The digests of the files that are bad. A record that cannot be read wants none.
+fn wanted(store: &Store, faults: &Faults) -> HashSet<Digest> {
+    let mut wanted = HashSet::new();
+    for (folder, findings) in faults {
+        let Ok(Record::Sound(manifest, _)) = store.record_in(folder) else { continue };
+        let bad = |file: &&FileRecord| findings.iter().any(|finding| finding.name == file.path);
+        wanted.extend(manifest.files.iter().filter(bad).map(|file| file.sha256));
+    }
+    wanted
+}
+
+/// Copies an archived file into the staging area; `None` unless its bytes are the ones that are wanted.
+fn copy(
+    from: &Store,
+    source: &Key,
+    staging: &Staging,
+    job: &JobRef,
+    file: &FileRecord,
+    words: String,
+) -> Result<Option<Copied>, StoreError> {
+    let Some(key) = Key::recorded(job, &file.path) else { return Ok(None) };
+    let mut partial = staging.begin(job, file.output)?;
+    partial.expect(Some(file.bytes));
+    let mut hasher = Sha256::new();
+    let mut refused = None;
+    let read = from.read(source, &mut |bytes| {
+        if partial.bytes() + bytes.len() as u64 > file.bytes {
+            return Err(io::Error::other("longer than it should be"));
+        }
+        hasher.update(bytes);
+        partial.append(bytes).map_err(|error| {
+            refused = Some(error);
+            io::Error::other("the copy could not be written")
+        })
+    });
+    if let Some(error) = refused {
+        return Err(error);
+    }
+    let digest = Digest::finish(hasher);
+    if read.ok() != Some(file.bytes) || digest != file.sha256 {
+        drop(partial);
+        staging.discard(job, file.output);
+        return Ok(None);
+    }
+    let proven = partial.prove(digest, file.bytes)?;
+    Ok(Some(Copied { proven, key, file: file.clone(), from: words }))
+}

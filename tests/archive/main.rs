@@ -1,0 +1,17 @@
+//! What is done with an archive once it is there: verify, repair, status, list and export, through the real program.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and looks at files for itself"
+)]
+
+mod bed;
+mod exports;
+mod lists;
+mod old;
+mod planted;
+mod repairs;
+#[path = "../support/mod.rs"]
+mod support;
+mod verifies;

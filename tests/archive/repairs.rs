@@ -1,0 +1,400 @@
+//! `vfetch repair`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use vfetch::manifest::{Digest, State};
+use vfetch::store::Store;
+
+use crate::bed::{Bed, Ran, content, copy_tree};
+use crate::planted;
+use crate::support::{Answer, Content, Server};
+
+/// An archive whose jobs live at an API on loopback, with media hosts on the same server.
+struct World {
+    bed: Bed,
+    server: Server,
+}
+
+impl World {
+    fn new() -> Self {
+        let server = Server::start();
+        Self { bed: Bed::at(&server.url("")), server }
+    }
+
+    /// Says that the API has this job with outputs at these paths.
+    fn has(&self, id: &str, paths: &[&str]) {
+        let urls: Vec<String> = paths.iter().map(|path| self.server.url(path)).collect();
+        self.server.on(&fetch_path(id), Answer::success(&urls));
+    }
+
+    fn repair(&self, args: &[&str]) -> Ran {
+        let mut all = vec!["repair", "out"];
+        all.extend(args);
+        let mut command = self.bed.command(&all);
+        command
+            .env("MODELSLAB_API_KEY", "sk-0123456789abcdef")
+            .env("MODELSLAB_BASE_URL", self.server.url(""));
+        Ran::of(command)
+    }
+
+    /// Asserts that a verification has nothing to say.
+    fn is_silent(&self) {
+        assert_eq!(self.bed.run(&["verify", "out"]).exits(0).stdout, "");
+    }
+}
+
+fn fetch_path(id: &str) -> String {
+    format!("/api/v1/enterprise/video/fetch/{id}")
+}
+
+/// The files in a folder and below, with their bytes.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![folder.to_path_buf()];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.exists() {
+            found.insert(path.strip_prefix(folder).unwrap().to_path_buf(), fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+/// The jobs of an archive: everything but the private folder.
+fn jobs(archive: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = files(archive);
+    files.retain(|path, _| !path.starts_with(".vfetch"));
+    files
+}
+
+fn quarantine(bed: &Bed) -> BTreeMap<PathBuf, Vec<u8>> {
+    files(&bed.file(".vfetch/quarantine"))
+}
+
+#[test]
+fn two_hundred_damages_are_healed_from_another_archive_and_nothing_else_is_touched() {
+    let bed = Bed::new();
+    planted::whole(&bed, 600);
+    copy_tree(&bed.archive(), &bed.path("backup"));
+    let planted = planted::plant_all(&bed, 600, 200, 11);
+    let bad = jobs(&bed.archive());
+    let whole = jobs(&bed.path("backup"));
+    let ran = bed.run(&["repair", "out", "--from", "backup", "--offline"]).exits(0);
+    assert_eq!(bed.run(&["verify", "out"]).exits(0).stdout, "");
+    let healed = jobs(&bed.archive());
+    let media = |path: &PathBuf| path.file_name().is_some_and(|name| name != "manifest.json");
+    for (path, bytes) in whole.iter().filter(|(path, _)| media(path)) {
+        assert!(healed.get(path) == Some(bytes), "{} is not what it was", path.display());
+    }
+    assert!(healed.keys().eq(whole.keys()), "a file too many, or too few");
+    // Whatever was there and is not any more lies in the quarantine.
+    let aside = quarantine(&bed);
+    for (path, bytes) in bad.iter().filter(|(path, bytes)| media(path) && healed.get(*path) != Some(bytes)) {
+        assert!(aside.values().any(|kept| kept == bytes), "{} was thrown away", path.display());
+    }
+    let faults: usize = planted.values().map(|(_, lines)| lines.len()).sum();
+    assert_eq!(ran.stdout.lines().count(), faults, "{}", ran.stdout);
+    // Records of jobs that were whole are the same byte for byte.
+    let damaged: Vec<String> =
+        planted.keys().flat_map(|id| [planted::folder(*id), planted::folder(id + 7)]).collect();
+    for (path, bytes) in &whole {
+        let folder = path.iter().next().unwrap().to_str().unwrap();
+        if !damaged.iter().any(|damaged| damaged == folder) {
+            assert!(healed.get(path) == Some(bytes), "{} was touched", path.display());
+        }
+    }
+    // And it is right already, so a second repair has nothing to do.
+    assert_eq!(bed.run(&["repair", "out", "--from", "backup", "--offline"]).exits(0).stdout, "");
+}
+
+#[test]
+fn a_twin_in_the_archive_heals_without_a_network_or_a_key() {
+    let bed = Bed::new();
+    let same = content(1, 900);
+    bed.complete("147", &[&same, &content(2, 100)]);
+    bed.complete("realtime/98", &[&content(3, 100), &same]);
+    fs::write(bed.file("147/147-0.gif"), "bad").unwrap();
+    let ran = bed.run(&["repair", "out"]).exits(0);
+    assert_eq!(ran.stdout, "healed 147/147-0.gif: from realtime.98/98-1.gif\n");
+    assert_eq!(fs::read(bed.file("147/147-0.gif")).unwrap(), same);
+    assert_eq!(quarantine(&bed).into_iter().collect::<Vec<_>>(), [("147/147-0.gif".into(), b"bad".to_vec())]);
+    bed.run(&["verify", "out"]).exits(0);
+}
+
+#[test]
+fn the_jobs_own_source_heals_and_its_whole_neighbours_are_not_asked_for() {
+    let world = World::new();
+    let (one, two) = (Content::gif(1, 5_000), Content::gif(2, 5_000));
+    world.bed.complete("147", &[&one.bytes(), &two.bytes()]);
+    fs::remove_file(world.bed.file("147/147-1.gif")).unwrap();
+    // The links are other ones than those that the record knows.
+    world.has("147", &["/new/0.gif", "/new/1.gif"]);
+    world.server.on("/new/1.gif", Answer::file(&two));
+    let ran = world.repair(&[]).exits(0);
+    assert_eq!(ran.stdout, "healed 147/147-1.gif: from its own sources\n");
+    assert_eq!(fs::read(world.bed.file("147/147-1.gif")).unwrap(), two.bytes());
+    assert_eq!(world.server.calls("/new/0.gif").len(), 0);
+    world.is_silent();
+}
+
+#[test]
+fn other_bytes_at_the_source_get_a_name_of_their_own_and_the_bad_file_is_kept_aside() {
+    let world = World::new();
+    let (old, new) = (Content::gif(1, 5_000), Content::gif(2, 6_000));
+    world.bed.complete("147", &[&old.bytes()]);
+    let mut bad = old.bytes();
+    bad[200] ^= 1;
+    fs::write(world.bed.file("147/147-0.gif"), &bad).unwrap();
+    world.has("147", &["/a.gif"]);
+    world.server.on("/a.gif", Answer::file(&new));
+    let name = format!("147-0.{}.gif", &new.sha256()[..8]);
+    let ran = world.repair(&[]).exits(0);
+    assert_eq!(
+        ran.stdout,
+        format!("healed 147/147-0.gif: from its own sources, as {name} with other bytes\n")
+    );
+    assert_eq!(fs::read(world.bed.file(&format!("147/{name}"))).unwrap(), new.bytes());
+    assert_eq!(quarantine(&world.bed).into_values().collect::<Vec<_>>(), [bad]);
+    world.is_silent();
+}
+
+#[test]
+fn what_is_gone_is_recorded_so_and_still_healed_when_a_copy_turns_up() {
+    let world = World::new();
+    let (one, two) = (Content::gif(1, 5_000), Content::gif(2, 5_000));
+    world.bed.complete("147", &[&one.bytes(), &two.bytes()]);
+    copy_tree(&world.bed.archive(), &world.bed.path("backup"));
+    fs::write(world.bed.file("147/147-1.gif"), "bad").unwrap();
+    world.has("147", &["/0.gif", "/1.gif"]);
+    world.server.on("/1.gif", Answer::html());
+    let ran = world.repair(&[]).exits(1);
+    assert!(ran.stdout.starts_with("gone 147/147-1.gif: "), "{}", ran.stdout);
+    assert_eq!(fs::read(world.bed.file("147/147-0.gif")).unwrap(), one.bytes());
+    assert_eq!(quarantine(&world.bed).into_values().collect::<Vec<_>>(), [b"bad"]);
+    let record = world.bed.read("147");
+    assert_eq!((record.state, record.lost[0].sha256), (State::Partial, Digest::of(&two.bytes())));
+    world.is_silent();
+    let ran = world.bed.run(&["repair", "out", "--from", "backup"]).exits(0);
+    assert_eq!(ran.stdout, "healed 147/147-1.gif: from the other archive\n");
+    let record = world.bed.read("147");
+    assert_eq!((record.state, record.lost.len(), record.missing.len()), (State::Complete, 0, 0));
+    assert_eq!(fs::read(world.bed.file("147/147-1.gif")).unwrap(), two.bytes());
+    world.is_silent();
+}
+
+#[test]
+fn a_job_that_the_api_no_longer_knows_is_written_off_and_its_bad_file_is_kept_aside() {
+    let world = World::new();
+    let clip = Content::gif(1, 5_000);
+    world.bed.complete("147", &[&clip.bytes()]);
+    copy_tree(&world.bed.archive(), &world.bed.path("backup"));
+    fs::write(world.bed.file("147/147-0.gif"), "bad").unwrap();
+    world.server.on(&fetch_path("147"), Answer::failed("Request not found"));
+    let ran = world.repair(&[]).exits(1);
+    assert!(ran.stdout.starts_with("gone 147/147-0.gif: "), "{}", ran.stdout);
+    assert_eq!(world.bed.read("147").state, State::Gone);
+    assert_eq!(quarantine(&world.bed).into_values().collect::<Vec<_>>(), [b"bad"]);
+    world.is_silent();
+    world.repair(&["--from", "backup"]).exits(0);
+    assert_eq!(world.bed.read("147").state, State::Complete);
+    assert_eq!(fs::read(world.bed.file("147/147-0.gif")).unwrap(), clip.bytes());
+    world.is_silent();
+}
+
+#[test]
+fn without_a_source_a_bad_file_stays_where_it_is() {
+    let bed = Bed::new();
+    bed.complete("147", &[&content(1, 500)]);
+    fs::write(bed.file("147/147-0.gif"), "bad").unwrap();
+    let before = jobs(&bed.archive());
+    let ran = bed.run(&["repair", "out"]).exits(1);
+    assert_eq!(ran.stdout, "left 147/147-0.gif: no copy is here, and the API was not asked\n");
+    assert!(ran.stderr.contains("MODELSLAB_API_KEY"), "{}", ran.stderr);
+    assert_eq!(jobs(&bed.archive()), before);
+    assert_eq!(bed.run(&["verify", "out"]).exits(6).stdout.lines().count(), 1);
+}
+
+#[test]
+fn trouble_that_may_pass_leaves_everything_as_it_is() {
+    let world = World::new();
+    world.bed.complete("147", &[&content(1, 500)]);
+    world.bed.complete("148", &[&content(2, 500)]);
+    fs::write(world.bed.file("147/147-0.gif"), "bad").unwrap();
+    fs::write(world.bed.file("148/148-0.gif"), "bad").unwrap();
+    world.server.on(&fetch_path("147"), Answer::status(503));
+    world.has("148", &["/a.gif"]);
+    world.server.on("/a.gif", Answer::status(503));
+    let before = jobs(&world.bed.archive());
+    let ran = world.repair(&["--retries", "0"]).exits(4);
+    assert!(ran.sorted().iter().all(|line| line.starts_with("left 14")), "{}", ran.stdout);
+    assert_eq!(jobs(&world.bed.archive()), before);
+    assert!(quarantine(&world.bed).is_empty());
+}
+
+#[test]
+fn a_refused_key_ends_the_asking_and_is_told_by_the_exit_code() {
+    let world = World::new();
+    for id in 1..=40 {
+        world.bed.complete(&id.to_string(), &[&content(id, 500)]);
+        fs::write(world.bed.file(&format!("{id}/{id}-0.gif")), "bad").unwrap();
+        world.server.on(&fetch_path(&id.to_string()), Answer::status(401));
+    }
+    let ran = world.repair(&[]).exits(3);
+    assert_eq!(ran.stdout.lines().filter(|line| line.starts_with("left ")).count(), 40);
+    assert!(
+        world.server.log().len() < 40,
+        "{} requests with a key that is refused",
+        world.server.log().len()
+    );
+}
+
+#[test]
+fn a_torn_record_is_made_anew_from_the_jobs_own_sources() {
+    let world = World::new();
+    let clip = Content::gif(1, 5_000);
+    world.bed.complete("realtime/98", &[&clip.bytes()]);
+    fs::write(world.bed.file("realtime.98/manifest.json"), "{\"format\":").unwrap();
+    let url = world.server.url("/a.gif");
+    world.server.on("/api/v6/realtime/fetch/98", Answer::success(&[url]));
+    world.server.on("/a.gif", Answer::file(&clip));
+    let ran = world.repair(&[]).exits(0);
+    assert_eq!(ran.stdout, "healed realtime.98/manifest.json: from its own sources\n");
+    assert_eq!(world.bed.read("realtime/98").files[0].sha256, Digest::of(&clip.bytes()));
+    assert_eq!(quarantine(&world.bed).len(), 2, "the torn record, and the file that nobody vouched for");
+    world.is_silent();
+}
+
+#[test]
+fn a_missing_record_whose_job_is_gone_leaves_its_files_in_the_quarantine() {
+    let world = World::new();
+    world.bed.complete("147", &[&content(1, 500)]);
+    world.bed.complete("148", &[&content(2, 500)]);
+    fs::remove_file(world.bed.file("147/manifest.json")).unwrap();
+    world.server.on(&fetch_path("147"), Answer::failed("Request not found"));
+    let ran = world.repair(&[]).exits(1);
+    let lines = ran.sorted();
+    assert!(lines[0].starts_with("gone 147/manifest.json: "), "{lines:?}");
+    assert_eq!(lines[1], "put aside 147/147-0.gif: into .vfetch/quarantine");
+    assert_eq!(quarantine(&world.bed).into_values().collect::<Vec<_>>(), [content(1, 500)]);
+    world.is_silent();
+}
+
+#[test]
+fn folders_that_have_changed_places_are_put_right_from_another_archive() {
+    let bed = Bed::new();
+    bed.complete("147", &[&content(1, 500)]);
+    bed.complete("148", &[&content(2, 500)]);
+    copy_tree(&bed.archive(), &bed.path("backup"));
+    fs::rename(bed.file("147"), bed.path("swap")).unwrap();
+    fs::rename(bed.file("148"), bed.file("147")).unwrap();
+    fs::rename(bed.path("swap"), bed.file("148")).unwrap();
+    let ran = bed.run(&["repair", "out", "--from", "backup"]).exits(0);
+    assert_eq!(
+        ran.sorted(),
+        [
+            "healed 147/manifest.json: from the other archive",
+            "healed 148/manifest.json: from the other archive"
+        ]
+    );
+    assert_eq!(jobs(&bed.archive()), jobs(&bed.path("backup")));
+    assert_eq!(quarantine(&bed).len(), 4);
+}
+
+#[test]
+fn a_copy_that_is_bad_too_is_no_copy() {
+    let world = World::new();
+    let clip = Content::gif(1, 5_000);
+    world.bed.complete("147", &[&clip.bytes()]);
+    copy_tree(&world.bed.archive(), &world.bed.path("backup"));
+    let mut bad = clip.bytes();
+    bad[300] ^= 1;
+    fs::write(world.bed.file("147/147-0.gif"), "bad").unwrap();
+    fs::write(world.bed.path("backup/147/147-0.gif"), bad).unwrap();
+    let ran = world.bed.run(&["repair", "out", "--from", "backup"]).exits(1);
+    assert!(ran.stdout.starts_with("left 147/147-0.gif"), "{}", ran.stdout);
+    world.has("147", &["/a.gif"]);
+    world.server.on("/a.gif", Answer::file(&clip));
+    let ran = world.repair(&["--from", "backup"]).exits(0);
+    assert_eq!(ran.stdout, "healed 147/147-0.gif: from its own sources\n");
+    world.is_silent();
+}
+
+#[test]
+fn a_job_of_another_api_is_not_asked_for_with_this_key() {
+    let world = World::new();
+    let elsewhere = Server::start();
+    let foreign = Bed::at(&elsewhere.url(""));
+    foreign.complete("147", &[&content(1, 500)]);
+    copy_tree(&foreign.archive(), &world.bed.archive());
+    fs::write(world.bed.file("147/147-0.gif"), "bad").unwrap();
+    let ran = world.repair(&[]).exits(1);
+    assert!(ran.stdout.contains(&format!("the job belongs to {}", elsewhere.url(""))), "{}", ran.stdout);
+    assert_eq!((elsewhere.log().len(), world.server.log().len()), (0, 0));
+}
+
+#[test]
+fn an_extra_file_never_replaces_one_that_was_put_aside_before() {
+    let bed = Bed::new();
+    bed.complete("147", &[&content(1, 500)]);
+    for text in ["first", "second", "third"] {
+        fs::write(bed.file("147/notes.txt"), text).unwrap();
+        let ran = bed.run(&["repair", "out"]).exits(0);
+        assert_eq!(ran.stdout, "put aside 147/notes.txt: into .vfetch/quarantine\n");
+    }
+    let kept: Vec<Vec<u8>> = quarantine(&bed).into_values().collect();
+    assert_eq!(kept, [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()]);
+    bed.run(&["verify", "out"]).exits(0);
+}
+
+#[test]
+fn a_whole_archive_is_not_touched_and_nobody_is_asked() {
+    let world = World::new();
+    planted::whole(&world.bed, 20);
+    let before = jobs(&world.bed.archive());
+    let ran = world.repair(&[]).exits(0);
+    assert_eq!((ran.stdout.as_str(), world.server.log().len()), ("", 0));
+    assert_eq!(jobs(&world.bed.archive()), before);
+}
+
+#[test]
+fn a_record_of_a_newer_vfetch_is_left_alone() {
+    let world = World::new();
+    world.bed.complete("147", &[&content(1, 500)]);
+    let record = fs::read_to_string(world.bed.file("147/manifest.json")).unwrap();
+    fs::write(world.bed.file("147/manifest.json"), record.replace("\"version\": 1", "\"version\": 2"))
+        .unwrap();
+    let before = jobs(&world.bed.archive());
+    let ran = world.repair(&[]).exits(1);
+    assert_eq!(ran.stdout, "left 147/manifest.json: only the vfetch that wrote it can repair it\n");
+    assert_eq!((jobs(&world.bed.archive()), world.server.log().len()), (before, 0));
+}
+
+#[test]
+fn a_repair_does_not_run_beside_another_writer() {
+    let bed = Bed::new();
+    bed.complete("147", &[&content(1, 500)]);
+    let store = Store::create(&bed.archive(), false).unwrap();
+    let _lock = store.staging().unwrap();
+    let ran = bed.run(&["repair", "out"]).exits(7);
+    assert!(ran.stderr.contains("another vfetch"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_repair_as_json_names_every_fault_and_ends_in_a_summary() {
+    let bed = Bed::new();
+    bed.complete("147", &[&content(1, 500)]);
+    fs::write(bed.file("147/147-0.gif"), "bad").unwrap();
+    fs::write(bed.file("147/notes.txt"), "mine").unwrap();
+    let ran = bed.run(&["repair", "out", "--json", "--offline"]).exits(1);
+    let mut lines = ran.json();
+    let summary = lines.pop().unwrap();
+    let words: Vec<_> = lines
+        .iter()
+        .map(|line| (line["path"].as_str().unwrap(), line["outcome"].as_str().unwrap()))
+        .collect();
+    assert_eq!(words, [("147/147-0.gif", "left"), ("147/notes.txt", "put_aside")]);
+    assert_eq!((&summary["put_aside"], &summary["left"]), (&1.into(), &1.into()));
+}

@@ -1,0 +1,333 @@
+//! Archives of every kind, and what a test does to them besides what the store offers.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
+use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
+use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use vfetch::engine::survey::Progress;
+use vfetch::engine::verify::{VerifyOptions, verify};
+use vfetch::job::{DEFAULT_ORIGIN, Defaults, JobRef};
+use vfetch::layout::Key;
+use vfetch::manifest::{Digest, FileRecord, Manifest};
+use vfetch::store::remote::RemoteStore;
+use vfetch::store::{Found, Open, Proven, Staging, Store, StoreError, Version};
+use vfetch::verdict::Verdict;
+
+/// Below which the archive lies in a bucket: two segments, so that none of them is taken for granted.
+const PREFIX: &str = "clips/2026";
+
+/// Where an archive's bytes are, for a test that looks or tampers.
+enum Bytes {
+    Folder(PathBuf),
+    Objects(Arc<dyn ObjectStore>),
+}
+
+/// An archive, with what a test needs to use it from outside of any runtime.
+pub(crate) struct Place {
+    pub(crate) store: Store,
+    bytes: Bytes,
+    runtime: tokio::runtime::Runtime,
+    staging: OnceLock<Arc<Staging>>,
+    folder: TempDir,
+}
+
+impl Place {
+    fn new(store: Store, bytes: Bytes, folder: TempDir) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        Self { store, bytes, runtime, staging: OnceLock::new(), folder }
+    }
+
+    pub(crate) fn folder() -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("out");
+        let store = Store::open(path.to_str().unwrap(), Open::Create, true).unwrap();
+        Self::new(store, Bytes::Folder(path), folder)
+    }
+
+    pub(crate) fn file_url() -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("out");
+        let store = Store::open(&format!("file://{}", path.display()), Open::Create, true).unwrap();
+        Self::new(store, Bytes::Folder(path), folder)
+    }
+
+    pub(crate) fn memory() -> Self {
+        Self::over(Arc::new(InMemory::new()))
+    }
+
+    /// An archive in an object store that a test holds in its own hands.
+    pub(crate) fn over(objects: Arc<dyn ObjectStore>) -> Self {
+        let folder = TempDir::new().unwrap();
+        let remote =
+            RemoteStore::over(Arc::clone(&objects), None, PREFIX, "memory://bucket/clips/2026").unwrap();
+        remote.stage_in(folder.path().join("staging"));
+        Self::new(Store::remote(remote), Bytes::Objects(objects), folder)
+    }
+
+    /// The same objects through a client that cannot be relied on; the staging area was opened in better times.
+    pub(crate) fn over_in_trouble(objects: Arc<dyn ObjectStore>, client: Arc<dyn ObjectStore>) -> Self {
+        let (well, mut troubled) = (Self::over(objects), Self::over(client));
+        troubled.staging = OnceLock::from(Arc::clone(well.staging()));
+        troubled.folder = well.folder;
+        troubled
+    }
+
+    /// A new bucket on the S3 server; `None` where there is no server, said on standard output.
+    pub(crate) fn s3() -> Option<Self> {
+        let server = s3_server()?;
+        Some(Self::s3_at(server, &new_bucket(server)))
+    }
+
+    /// A bucket on an S3 server at this address, which may be a proxy's.
+    pub(crate) fn s3_at(server: SocketAddr, bucket: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let client = Arc::new(s3_client(server, bucket));
+        let place = format!("s3://{bucket}/{PREFIX}");
+        let remote =
+            RemoteStore::over(Arc::clone(&client) as _, Some(Arc::clone(&client) as _), PREFIX, &place)
+                .unwrap();
+        remote.stage_in(folder.path().join("staging"));
+        Self::new(Store::remote(remote), Bytes::Objects(client), folder)
+    }
+
+    /// The staging area, opened once.
+    pub(crate) fn staging(&self) -> &Arc<Staging> {
+        self.staging.get_or_init(|| Arc::new(self.store.staging().unwrap()))
+    }
+
+    /// A file that was downloaded and proven.
+    pub(crate) fn proven(&self, job: &JobRef, output: usize, bytes: &[u8]) -> Proven {
+        self.runtime.block_on(self.prove(job, output, bytes))
+    }
+
+    async fn prove(&self, job: &JobRef, output: usize, bytes: &[u8]) -> Proven {
+        let mut partial = self.staging().begin(job, output).unwrap();
+        partial.append(bytes).unwrap();
+        self.store.prove(partial, Digest::of(bytes), bytes.len() as u64).await.unwrap()
+    }
+
+    /// Commits files under the names that the record gives them.
+    pub(crate) fn commit(
+        &self,
+        job: &JobRef,
+        files: &[(usize, &[u8])],
+        manifest: Manifest,
+        replaces: Option<Version>,
+    ) -> Result<(Manifest, Version), StoreError> {
+        self.runtime.block_on(self.commit_async(job, files, manifest, replaces))
+    }
+
+    pub(crate) async fn commit_async(
+        &self,
+        job: &JobRef,
+        files: &[(usize, &[u8])],
+        manifest: Manifest,
+        replaces: Option<Version>,
+    ) -> Result<(Manifest, Version), StoreError> {
+        let mut keyed = Vec::new();
+        for (output, bytes) in files {
+            let digest = Digest::of(bytes);
+            let record =
+                manifest.files.iter().find(|file| file.output == *output && file.sha256 == digest).unwrap();
+            let key = Key::recorded(job, &record.path).unwrap();
+            keyed.push((self.prove(job, *output, bytes).await, key));
+        }
+        self.store.commit(self.staging(), job, keyed, manifest, replaces).await
+    }
+
+    /// Commits the first record of a job with these files.
+    pub(crate) fn commit_first(&self, job: &JobRef, files: &[(usize, &[u8])]) -> (Manifest, Version) {
+        self.commit(job, files, record(job, files), None).unwrap()
+    }
+
+    /// The record that is visible now.
+    pub(crate) fn seen(&self, job: &JobRef) -> (Manifest, Version) {
+        match self.store.look(job).unwrap() {
+            Found::Record(manifest, version) => (*manifest, version),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asserts the rule of all rules: each file that the visible record names is there, byte for byte.
+    pub(crate) fn holds_what_it_says(&self, job: &JobRef) {
+        let (manifest, _) = self.seen(job);
+        for file in &manifest.files {
+            let key = Key::recorded(job, &file.path).unwrap();
+            assert_eq!(self.store.hash(&key).unwrap(), (file.sha256, file.bytes), "{key}");
+        }
+    }
+
+    /// The names in a job's folder, sorted.
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.store.names(folder).unwrap().into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        names
+    }
+
+    /// Writes bytes behind the store's back, or removes what is there.
+    pub(crate) fn tamper(&self, below: &str, bytes: Option<&[u8]>) {
+        match (&self.bytes, bytes) {
+            (Bytes::Folder(root), Some(bytes)) => {
+                std::fs::create_dir_all(root.join(below).parent().unwrap()).unwrap();
+                std::fs::write(root.join(below), bytes).unwrap();
+            }
+            (Bytes::Folder(root), None) => std::fs::remove_file(root.join(below)).unwrap(),
+            (Bytes::Objects(objects), bytes) => {
+                let path = ObjectPath::parse(format!("{PREFIX}/{below}")).unwrap();
+                self.runtime.block_on(async {
+                    match bytes {
+                        Some(bytes) => drop(objects.put(&path, bytes.to_vec().into()).await.unwrap()),
+                        None => objects.delete(&path).await.unwrap(),
+                    }
+                });
+            }
+        }
+    }
+
+    /// What verifying finds, sorted.
+    pub(crate) fn verify(&self) -> Result<Vec<String>, StoreError> {
+        let (options, stop, progress) =
+            (VerifyOptions::default(), CancellationToken::new(), Progress::default());
+        let mut found = Vec::new();
+        verify(&self.store, &options, &stop, &progress, |finding| {
+            let word = match finding.verdict {
+                Verdict::Whole => "whole",
+                Verdict::Damaged(_) => "damaged",
+                Verdict::Missing => "missing",
+                Verdict::Extra => "extra",
+                Verdict::Unreadable(_) => "unreadable",
+            };
+            found.push(format!("{} {word}", finding.place()));
+        })?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// How many files wait in the staging area.
+    pub(crate) fn staged(&self) -> usize {
+        let leftovers = self.store.leftovers().unwrap();
+        leftovers.iter().filter(|leftover| leftover.kind == vfetch::store::LeftoverKind::Staged).count()
+    }
+
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Runtime {
+        &self.runtime
+    }
+
+    pub(crate) fn own_folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+}
+
+/// A job by its id.
+pub(crate) fn job(text: &str) -> JobRef {
+    Defaults::new(DEFAULT_ORIGIN, None).unwrap().parse(text).unwrap().job
+}
+
+/// A record that names these files, each under its plain name.
+pub(crate) fn record(job: &JobRef, files: &[(usize, &[u8])]) -> Manifest {
+    let mut manifest = Manifest::new(job, "2026-01-02T03:04:05Z");
+    manifest.outputs = Some(files.len());
+    manifest.files = files.iter().map(|(output, bytes)| file(job, *output, bytes, false)).collect();
+    manifest.state = manifest.derived_state();
+    manifest
+}
+
+/// A file's record, under its plain name or under the one that its digest gives it.
+pub(crate) fn file(job: &JobRef, output: usize, bytes: &[u8], by_digest: bool) -> FileRecord {
+    let digest = Digest::of(bytes);
+    let key = Key::output(job, output, "gif", by_digest.then_some(&digest));
+    let record = json!({"output": output, "path": key.name(), "bytes": bytes.len(), "sha256": digest, "kind": "gif",
+        "source": "https://media.test/a.gif", "rung": "output", "attempts": 1, "archived_at": "2026-01-02T03:04:05Z"});
+    serde_json::from_value(record).unwrap()
+}
+
+/// A client without much patience: what the tests break stays broken.
+pub(crate) fn s3_client(server: SocketAddr, bucket: &str) -> AmazonS3 {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let backoff = BackoffConfig {
+        init_backoff: Duration::from_millis(5),
+        max_backoff: Duration::from_millis(20),
+        base: 2.0,
+    };
+    AmazonS3Builder::new()
+        .with_endpoint(format!("http://{server}"))
+        .with_allow_http(true)
+        .with_bucket_name(bucket)
+        .with_access_key_id("AKIATESTTESTTEST")
+        .with_secret_access_key("topsecret")
+        .with_checksum_algorithm(Checksum::SHA256)
+        .with_disable_bulk_delete(true)
+        .with_retry(RetryConfig { backoff, max_retries: 3, retry_timeout: Duration::from_secs(60) })
+        .build()
+        .unwrap()
+}
+
+/// Makes a bucket that no other test has.
+pub(crate) fn new_bucket(server: SocketAddr) -> String {
+    let bucket = format!("vfetch-{:016x}", fastrand::u64(..));
+    let answer = request(server, "PUT", &format!("/{bucket}"));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    bucket
+}
+
+/// One plain request without a body; the whole answer.
+pub(crate) fn request(server: SocketAddr, method: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(server).unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The S3 server of this process, started by whoever asks first.
+pub(crate) fn s3_server() -> Option<SocketAddr> {
+    static SERVER: OnceLock<Option<(SocketAddr, Option<Child>)>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| match std::env::var("VFETCH_TEST_S3") {
+        Ok(running) => Some((running.trim_start_matches("http://").parse().unwrap(), None)),
+        Err(_) => start_moto(),
+    });
+    let address = server.as_ref().map(|(address, _)| *address);
+    if address.is_none() {
+        assert!(std::env::var_os("VFETCH_TEST_REQUIRE_S3").is_none(), "there is no S3 server");
+        println!(
+            "skipped: there is no S3 server; pip install 'moto[server]' brings one, as moto_server in the path"
+        );
+    }
+    address
+}
+
+fn start_moto() -> Option<(SocketAddr, Option<Child>)> {
+    if Command::new("moto_server").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
+    {
+        return None;
+    }
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // The shell's input ends with this process, however that ends, and the server then ends too.
+    let script = format!(
+        "moto_server -H 127.0.0.1 -p {} >/dev/null 2>&1 & server=$!; cat >/dev/null; kill $server",
+        free.port()
+    );
+    let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+    let answers = (0..600).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        TcpStream::connect(free).is_ok()
+    });
+    assert!(answers, "moto_server does not answer at {free}");
+    Some((free, Some(child)))
+}

@@ -1,0 +1,219 @@
+//! The program itself, with a bucket as its archive. What holds after every run is looked at in a copy of the bucket.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::places::s3_client;
+use super::proxy::Fault::Answer;
+use super::proxy::Proxy;
+use super::support::run::Signal;
+use super::support::{Answer as Reply, Content, Get, Mirror, World};
+
+/// A world whose archive is a bucket, behind a proxy.
+struct Cloud {
+    world: World,
+    proxy: Proxy,
+    place: String,
+}
+
+impl Cloud {
+    /// `None` where there is no S3 server.
+    fn new() -> Option<Self> {
+        let (proxy, world) = (Proxy::new()?, World::new());
+        let place = format!("s3://{}/clips", proxy.bucket);
+        let (address, bucket) = (proxy.server, proxy.bucket.clone());
+        let copy = Box::new(move |to: &Path| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(copy_down(&s3_client(address, &bucket), to));
+        });
+        world.mirror.set(Mirror { place: place.clone(), copy }).ok().unwrap();
+        Some(Self { world, proxy, place })
+    }
+
+    /// `vfetch get` of these references into the bucket.
+    fn get(&self, refs: &[&str]) -> Get<'_> {
+        let (staging, world) = (self.world.archive(), &self.world);
+        let get =
+            world.command("get").args(refs).args(&["-o", &self.place]).args(&["--staging"]).args(&[staging]);
+        with_credentials(get).env("AWS_ENDPOINT_URL", format!("http://{}", self.proxy.address))
+    }
+}
+
+fn with_credentials(get: Get<'_>) -> Get<'_> {
+    get.env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTEST")
+        .env("AWS_SECRET_ACCESS_KEY", "topsecret")
+        .env("AWS_ALLOW_HTTP", "true")
+}
+
+/// Lays a copy of what is below `clips/` into a folder, in place of the copy before.
+async fn copy_down(client: &impl ObjectStore, to: &Path) {
+    for entry in std::fs::read_dir(to).into_iter().flatten().flatten() {
+        if entry.file_name() != ".vfetch" {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    let objects: Vec<_> = client.list(Some(&ObjectPath::from("clips"))).try_collect().await.unwrap();
+    for object in objects {
+        let below = object.location.as_ref().strip_prefix("clips/").unwrap();
+        let bytes = client.get(&object.location).await.unwrap().bytes().await.unwrap();
+        std::fs::create_dir_all(to.join(below).parent().unwrap()).unwrap();
+        std::fs::write(to.join(below), bytes).unwrap();
+    }
+}
+
+#[test]
+fn jobs_come_home_into_a_bucket_and_a_rerun_fetches_nothing() {
+    let Some(cloud) = Cloud::new() else { return };
+    let world = &cloud.world;
+    let contents = [Content::gif(1, 5_000), Content::mp4(2, 300_000), Content::mp4(3, 20 << 20)];
+    let contents = contents.map(|content| world.content(content));
+    let url = |name: &str, at: usize| world.media.on(name, Reply::file(&contents[at]));
+    world.job("147", Reply::success(&[url("/a.gif", 0), url("/b.mp4", 1)]));
+    world.job("148", Reply::processing().then(Reply::success(&[url("/c.mp4", 2)])));
+    let first = cloud.get(&["147", "148"]).run().exits(0).never_says("topsecret");
+    world.holds("147", 0, &contents[0]);
+    world.holds("147", 1, &contents[1]);
+    world.holds("148", 0, &contents[2]);
+    assert!(first.stdout().contains(&format!("  {}/148/148-0.mp4\n", cloud.place)), "{}", first.stdout());
+    assert_eq!(world.staged(), [""; 0], "nothing is left on this machine");
+    let (fetched, writes) = (world.media.log().len(), Proxy::count(&cloud.proxy.seen(), "PUT", "/clips/1"));
+    assert!(writes > 0);
+    for more in [&[][..], &["--check"]] {
+        let again = cloud.get(&["147", "148"]).args(more).run().exits(0);
+        let lines = |text: String| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(lines(again.stdout()), lines(first.stdout()));
+    }
+    assert_eq!(world.media.log().len(), fetched);
+    assert_eq!(Proxy::count(&cloud.proxy.seen(), "PUT", "/clips/1"), 0);
+    cloud.get(&["147", "148", "--force"]).run().exits(0);
+    world.holds("148", 0, &contents[2]);
+    assert_eq!(world.names("148"), ["148-0.mp4", "manifest.json"]);
+}
+
+#[test]
+fn a_killed_run_is_finished_by_the_next_one() {
+    let Some(cloud) = Cloud::new() else { return };
+    let world = &cloud.world;
+    let ids: Vec<String> = (1..=30).map(|id| id.to_string()).collect();
+    let contents: Vec<Content> = (1..=30).map(|seed| world.content(Content::mp4(seed, 200_000))).collect();
+    for (id, content) in ids.iter().zip(&contents) {
+        world.job(id, Reply::success(&[world.media.on(&format!("/{id}.mp4"), Reply::file(content))]));
+    }
+    let refs: Vec<&str> = ids.iter().map(String::as_str).collect();
+    for puts in [2, 9, 23] {
+        let running = cloud.get(&refs).spawn();
+        cloud.proxy.wait_for_writes(puts);
+        running.signal(Signal::KILL);
+        running.wait().exits_with(&[137, 0]);
+    }
+    cloud.get(&refs).run().exits(0);
+    for (id, content) in ids.iter().zip(&contents) {
+        world.holds(id, 0, content);
+        assert_eq!(world.names(id), [format!("{id}-0.mp4"), "manifest.json".into()]);
+    }
+}
+
+#[test]
+fn a_bucket_that_cannot_be_used_is_told_by_name_before_anything_is_fetched() {
+    let Some(cloud) = Cloud::new() else { return };
+    let world = &cloud.world;
+    let clip = world.content(Content::gif(1, 1_000));
+    world.job("147", Reply::success(&[world.media.on("/a.gif", Reply::file(&clip))]));
+    let at =
+        |place: &str| world.command("get").args(&["147", "-o", place, "--staging"]).args(&[world.archive()]);
+    let endpoint = format!("http://{}", cloud.proxy.address);
+    let (missing, there) = ("s3://vfetch-no-such-bucket/clips", cloud.place.as_str());
+    with_credentials(at(missing))
+        .env("AWS_ENDPOINT_URL", &endpoint)
+        .run()
+        .exits(5)
+        .says(missing)
+        .says("NoSuchBucket")
+        .says("create the bucket first")
+        .never_says("topsecret");
+    at(there)
+        .env("AWS_ENDPOINT_URL", &endpoint)
+        .env("AWS_ALLOW_HTTP", "true")
+        .env("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")
+        .run()
+        .exits(2)
+        .says("AWS_ACCESS_KEY_ID");
+    with_credentials(at(there))
+        .env("AWS_ENDPOINT_URL", &endpoint)
+        .env("AWS_ALLOW_HTTP", "false")
+        .run()
+        .exits(2)
+        .says("AWS_ALLOW_HTTP=true");
+    with_credentials(at("s3://AKIA:topsecret@bucket/x")).run().exits(2).never_says("topsecret");
+    at("ftp://host/x").run().exits(2).says("s3://");
+    cloud.proxy.on(
+        "PUT",
+        "",
+        1,
+        Answer(403, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>"),
+    );
+    with_credentials(at(there))
+        .env("AWS_ENDPOINT_URL", &endpoint)
+        .run()
+        .exits(5)
+        .says(there)
+        .says("AccessDenied");
+    assert_eq!(world.api.log().len(), 0);
+    cloud.get(&["147"]).run().exits(0);
+}
+
+#[test]
+fn an_upload_that_is_refused_ends_the_run_and_keeps_what_is_archived() {
+    let Some(cloud) = Cloud::new() else { return };
+    let world = &cloud.world;
+    let clips = [1, 2].map(|seed| world.content(Content::gif(seed, 1_000)));
+    for (id, clip) in ["147", "148"].iter().zip(&clips) {
+        world.job(id, Reply::success(&[world.media.on(&format!("/{id}.gif"), Reply::file(clip))]));
+    }
+    cloud.get(&["147"]).run().exits(0);
+    let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+    cloud.proxy.on("PUT", "148-0", 1, Answer(403, denied));
+    cloud.get(&["147", "148"]).run().exits(5).says("AccessDenied").says("148-0.gif");
+    assert_eq!(world.state("148"), "absent");
+    world.holds("147", 0, &clips[0]);
+    cloud.get(&["147", "148"]).run().exits(0);
+    world.holds("148", 0, &clips[1]);
+}
+
+#[test]
+fn parts_wait_in_the_users_cache_where_nothing_else_is_said() {
+    let Some(cloud) = Cloud::new() else { return };
+    let world = &cloud.world;
+    let clip = world.content(Content::mp4(1, 3 << 20));
+    let half = Reply::file(&clip).cut_at(2 << 20);
+    let url = world.media.on("/a.mp4", half.times(1).then(Reply::file(&clip).after(Duration::from_secs(60))));
+    world.job("147", Reply::success(&[url]));
+    let cache = world.path("io/cache");
+    let get = || {
+        let get = world.command("get").args(&["147", "-o", &cloud.place]);
+        let get = with_credentials(get).env("AWS_ENDPOINT_URL", format!("http://{}", cloud.proxy.address));
+        get.env("XDG_CACHE_HOME", &cache)
+    };
+    let staging = || {
+        let folders: Vec<_> =
+            std::fs::read_dir(cache.join("vfetch")).into_iter().flatten().flatten().collect();
+        folders.first().map(|folder| folder.path().join(".vfetch/staging"))
+    };
+    let running = get().spawn();
+    world.media.wait_for("a second request for the clip", |seen| seen.len() == 2);
+    running.signal(Signal::TERM);
+    running.wait().exits(143);
+    let names: Vec<_> =
+        std::fs::read_dir(staging().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().any(|name| name == "147-0.part"), "{names:?}");
+    let busy = get().spawn();
+    world.media.wait_for("a third request for the clip", |seen| seen.len() == 3);
+    get().run().exits(7);
+    busy.signal(Signal::TERM);
+    busy.wait().exits(143);
+    assert!(world.media.log()[2].range_from().is_some_and(|from| from > 0), "it goes on where it was cut");
+}
