@@ -244,3 +244,25 @@ impl Pace {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "a test makes its own moments")]
+    use super::*;
+
+    #[test]
+    fn a_transfer_is_too_slow_when_a_whole_minute_brought_too_little() {
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        let slow = |pace: &mut Pace, bytes, seconds| {
+            pace.add(bytes, after(seconds)).err().map(|failure| failure.cause)
+        };
+        let mut pace = Pace { least: 60 * 1024, bytes: 0, since: began };
+        assert_eq!(slow(&mut pace, 1, 59), None, "a minute is not over");
+        assert_eq!(slow(&mut pace, 60 * 1024, 60), None, "it was fast enough");
+        assert_eq!(slow(&mut pace, 60 * 1024 - 1, 119), None, "a minute is not over");
+        assert_eq!(slow(&mut pace, 0, 120), Some(Cause::TooSlow), "one byte less than the least");
+        let mut never = Pace { least: 0, bytes: 0, since: began };
+        assert_eq!(slow(&mut never, 0, 600), None);
+    }
+}

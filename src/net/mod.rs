@@ -1,8 +1,9 @@
 //! The network: two clients that share nothing.
 //!
 //! [`api::Api`] holds the key and follows no redirect. [`Http`] fetches media from hosts that servers name: it never
-//! holds the key, sends no cookie and no referrer, asks for no encoding, follows a few redirects to allowed addresses
-//! only, and speaks HTTP/1.1, since many connections carry many files faster than one and fail one at a time.
+//! holds the key, sends no cookie, no referrer and no credentials that stand in a link, asks for no encoding, follows a
+//! few redirects to allowed addresses only, and speaks HTTP/1.1, since many connections carry many files faster than
+//! one and fail one at a time.
 //! Whatever goes wrong leaves here as a [`Failure`].
 
 pub mod address;
