@@ -64,8 +64,8 @@ impl Named {
 /// The `sha-256` member of a structured dictionary (RFC 8941): `sha-512=:…:, sha-256=:…:;note=1`. As everywhere in
 /// such dictionaries the last member of a name holds.
 fn sha_256(dictionary: &str) -> Option<Digest> {
-    let members = dictionary.split(',').filter_map(|member| member.trim().split_once('='));
-    let (_, value) = members.filter(|(name, _)| *name == "sha-256").last()?;
+    let mut from_the_last = dictionary.rsplit(',').filter_map(|member| member.trim().split_once('='));
+    let (_, value) = from_the_last.find(|(name, _)| *name == "sha-256")?;
     let (coded, parameters) = value.strip_prefix(':')?.split_once(':')?;
     let parameters_only = parameters.is_empty() || parameters.starts_with(';');
     decode(coded).filter(|_| parameters_only).map(Digest::from_bytes)

@@ -13,6 +13,7 @@ use super::assembly::{Assembly, Trouble};
 use super::{Error, Session};
 use crate::event::{Event, FileRef};
 use crate::job::without_secrets;
+use crate::lifetime::Lesson;
 use crate::media::{self, MediaKind};
 use crate::net::Media;
 use crate::plan::Answer;
@@ -35,6 +36,8 @@ pub(super) struct Fetched {
     pub(super) kind: MediaKind,
     pub(super) etag: Option<String>,
     pub(super) last_modified: Option<String>,
+    /// What the host said about how long it keeps the file.
+    pub(super) lesson: Option<Lesson>,
 }
 
 /// Why an attempt brought nothing.
@@ -102,8 +105,9 @@ impl<'a> Draft<'a> {
         received.map_err(|stopped| self.settle(stopped))?;
         let etag = media.etag().filter(|etag| self.is_harmless(etag));
         let last_modified = media.last_modified().filter(|moment| self.is_harmless(moment));
+        let lesson = media.lesson(super::unix_seconds());
         let (proven, kind) = self.prove(media.is_delimited()).await?;
-        Ok(Fetched { proven, kind, etag, last_modified })
+        Ok(Fetched { proven, kind, etag, last_modified, lesson })
     }
 
     /// What a host says goes into records as it is, unless it says the key: where it stands beside the API it knows it.
@@ -118,7 +122,7 @@ impl<'a> Draft<'a> {
         let taken = self.assembly.take(bytes).map_err(Stopped::from);
         taken.map_err(|stopped| self.settle(stopped))?;
         let (proven, kind) = self.prove(true).await?;
-        Ok(Fetched { proven, kind, etag: None, last_modified: None })
+        Ok(Fetched { proven, kind, etag: None, last_modified: None, lesson: None })
     }
 
     /// Leaves what has come in a state from which a later run can go on.
@@ -238,5 +242,27 @@ impl Pace {
         }
         (self.bytes, self.since) = (0, now);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "a test makes its own moments")]
+    use super::*;
+
+    #[test]
+    fn a_transfer_is_too_slow_when_a_whole_minute_brought_too_little() {
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        let slow = |pace: &mut Pace, bytes, seconds| {
+            pace.add(bytes, after(seconds)).err().map(|failure| failure.cause)
+        };
+        let mut pace = Pace { least: 60 * 1024, bytes: 0, since: began };
+        assert_eq!(slow(&mut pace, 1, 59), None, "a minute is not over");
+        assert_eq!(slow(&mut pace, 60 * 1024, 60), None, "it was fast enough");
+        assert_eq!(slow(&mut pace, 60 * 1024 - 1, 119), None, "a minute is not over");
+        assert_eq!(slow(&mut pace, 0, 120), Some(Cause::TooSlow), "one byte less than the least");
+        let mut never = Pace { least: 0, bytes: 0, since: began };
+        assert_eq!(slow(&mut never, 0, 600), None);
     }
 }

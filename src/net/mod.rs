@@ -1,8 +1,9 @@
 //! The network: two clients that share nothing.
 //!
 //! [`api::Api`] holds the key and follows no redirect. [`Http`] fetches media from hosts that servers name: it never
-//! holds the key, sends no cookie and no referrer, asks for no encoding, follows a few redirects to allowed addresses
-//! only, and speaks HTTP/1.1, since many connections carry many files faster than one and fail one at a time.
+//! holds the key, sends no cookie, no referrer and no credentials that stand in a link, asks for no encoding, follows a
+//! few redirects to allowed addresses only, and speaks HTTP/1.1, since many connections carry many files faster than
+//! one and fail one at a time.
 //! Whatever goes wrong leaves here as a [`Failure`].
 
 pub mod address;
@@ -15,8 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
-    IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    EXPIRES, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, ClientBuilder};
@@ -24,6 +25,7 @@ use url::Url;
 
 use crate::digests::Named;
 use crate::job::Origin;
+use crate::lifetime::{self, Lesson};
 use crate::plan::{Answer, Resume};
 use crate::retry::{self, Cause, Failure};
 use address::{Allowed, FilteringResolver, Refused};
@@ -86,7 +88,7 @@ pub enum NetError {
 pub struct Http {
     client: reqwest::Client,
     allowed: Allowed,
-    lanes: lane::Lanes,
+    lanes: Arc<lane::Lanes>,
     idle: Duration,
 }
 
@@ -102,12 +104,18 @@ impl Http {
                 .pool_max_idle_per_host(options.max_per_host)
                 .http1_only()
         })?;
-        Ok(Self { client, allowed, lanes: lane::Lanes::new(options.max_per_host), idle: options.idle })
+        Ok(Self {
+            client,
+            allowed,
+            lanes: Arc::new(lane::Lanes::new(options.max_per_host)),
+            idle: options.idle,
+        })
     }
 
-    /// Waits for a turn at the URL's host.
-    pub async fn enter(&self, url: &Url) -> Result<lane::Permit, Failure> {
-        self.lanes.enter(anonymous(url).authority()).await
+    /// The lanes of the hosts that media come from; a URL's is that of its authority without a user.
+    #[must_use]
+    pub fn lanes(&self) -> Arc<lane::Lanes> {
+        Arc::clone(&self.lanes)
     }
 
     /// Asks for a file, or for the rest of one; answers when the headers are there.
@@ -135,7 +143,7 @@ impl Http {
 
 /// The URL without a user and a password: no host gets credentials from here that a server put into a link, and none
 /// gets more at once because its links differ in them.
-fn anonymous(url: &Url) -> Url {
+pub(crate) fn anonymous(url: &Url) -> Url {
     let mut url = url.clone();
     // Both fail only for URLs without a host, which have neither.
     let _ = (url.set_username(""), url.set_password(None));
@@ -204,6 +212,18 @@ impl Media {
             Ok(chunk) => chunk.map_err(|error| transport_failure(&error)),
             Err(_) => Err(Failure::new(Cause::Stalled, format!("no byte for {:?}", self.idle))),
         }
+    }
+
+    /// What the answer says about how long the file lives.
+    #[must_use]
+    pub fn lesson(&self, now_unix_s: u64) -> Option<Lesson> {
+        let headers = lifetime::Headers {
+            expires: self.header(&EXPIRES),
+            last_modified: self.header(&LAST_MODIFIED),
+            cache_control: self.header(&CACHE_CONTROL),
+            amz_expiration: self.header(&HeaderName::from_static("x-amz-expiration")),
+        };
+        headers.lesson(now_unix_s)
     }
 
     fn header(&self, name: &HeaderName) -> Option<&str> {

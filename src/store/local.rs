@@ -41,7 +41,7 @@ pub struct LocalStore<D: Disk> {
 impl<D: Disk> LocalStore<D> {
     /// Opens the archive at this path, making the folder where it is not there.
     pub fn create(disk: D, path: &Path, sync: bool) -> Result<Self, StoreError> {
-        ensure_root(&disk, path)?;
+        ensure_root(&disk, path, sync)?;
         Self::open(disk, path, sync)
     }
 
@@ -233,7 +233,7 @@ impl<D: Disk> LocalStore<D> {
 }
 
 /// Makes the folder at this path and those above it where they are not there, and syncs what it changed.
-fn ensure_root<D: Disk>(disk: &D, path: &Path) -> Result<(), StoreError> {
+fn ensure_root<D: Disk>(disk: &D, path: &Path, sync: bool) -> Result<(), StoreError> {
     if disk.open_root(path).is_ok() {
         return Ok(());
     }
@@ -243,10 +243,11 @@ fn ensure_root<D: Disk>(disk: &D, path: &Path) -> Result<(), StoreError> {
     let Some(name) = name else {
         return disk.open_root(path).map(drop).map_err(ctx("opening", &place));
     };
-    ensure_root(disk, parent)?;
+    ensure_root(disk, parent, sync)?;
     let above = disk.open_root(parent).map_err(ctx("opening", &parent.display().to_string()))?;
     ensure_folder(disk, &above, name).map_err(ctx("creating", &place))?;
-    disk.sync_folder(&above).map_err(ctx("syncing", &parent.display().to_string()))
+    let synced = if sync { disk.sync_folder(&above) } else { Ok(()) };
+    synced.map_err(ctx("syncing", &parent.display().to_string()))
 }
 
 /// The file's bytes. Of one that is too large for a record it gives only the first, which then are none.

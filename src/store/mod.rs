@@ -309,6 +309,24 @@ impl Store {
         }
     }
 
+    /// What an earlier run noted under this name; `None` where it noted nothing. Blocks. Notes save time and decide nothing.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.note(name),
+            Inner::Remote(remote) => remote.note(name),
+        }
+    }
+
+    /// Notes something for a later run. Blocks.
+    ///
+    /// The staging area shows that the caller is the archive's one writer.
+    pub fn keep_note(&self, _staging: &Staging, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.keep_note(name, bytes),
+            Inner::Remote(remote) => remote.keep_note(name, bytes),
+        }
+    }
+
     /// The names at the root that may be job folders, in no order, as they are read: never a list in memory. Blocks.
     pub fn folders(&self) -> Result<Folders, StoreError> {
         match &self.inner {

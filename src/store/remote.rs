@@ -121,6 +121,27 @@ impl RemoteStore {
         LocalStore::create(RealDisk, &folder, false)?.staging()
     }
 
+    /// A note of an earlier run on this machine. Blocks. Notes are kept where parts are staged: another machine's runs
+    /// know nothing of them.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(folder) = self.staging_folder() else { return Ok(None) };
+        match LocalStore::open(RealDisk, &folder, false) {
+            Ok(here) => here.note(name),
+            // Nothing was ever staged here.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes something for a later run on this machine. Blocks.
+    pub fn keep_note(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        match self.staging_folder() {
+            Some(folder) => LocalStore::create(RealDisk, &folder, false)?.keep_note(name, bytes),
+            // Without a place for it a later run starts without the note, and learns anew.
+            None => Ok(()),
+        }
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "the user's cache is where the environment says, as for every program"

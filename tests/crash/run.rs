@@ -356,8 +356,8 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// Runs that are over, and all of which is on the platter, when the trouble begins.
     pub(crate) before: Vec<Vec<Task>>,
-    /// A file that another hand damages then, with what it puts there.
-    pub(crate) damage: Option<(&'static str, Vec<u8>)>,
+    /// A file that another hand writes then, with what it puts there.
+    pub(crate) planted: Option<(&'static str, Vec<u8>)>,
     /// Runs that may meet trouble.
     pub(crate) runs: Vec<Vec<Task>>,
 }
@@ -371,7 +371,7 @@ impl Scenario {
             run(&disk, tasks, &mut said).expect("nothing fails yet");
         }
         disk.cut(crate::disk::Cut::Keeps, &mut fastrand::Rng::with_seed(0));
-        if let Some((path, bytes)) = &self.damage {
+        if let Some((path, bytes)) = &self.planted {
             disk.plant(path, bytes);
         }
         disk.fail(None);
@@ -380,7 +380,7 @@ impl Scenario {
     }
 
     pub(crate) fn known_damage(&self) -> Option<(&str, &[u8])> {
-        self.damage.as_ref().map(|(path, bytes)| (*path, bytes.as_slice()))
+        self.planted.as_ref().map(|(path, bytes)| (*path, bytes.as_slice()))
     }
 
     /// The last run, which must bring everything home in the end.
@@ -395,7 +395,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     let [other_a, other_b] = [content(4, 650), content(5, 130)];
     let three = || Task::get("147", &[Some(&a), Some(&b), Some(&c)]);
     let second_job = || Task::get("realtime/98", &[Some(&other_a)]);
-    let scenario = |name, before, runs| Scenario { name, before, damage: None, runs };
+    let scenario = |name, before, runs| Scenario { name, before, planted: None, runs };
     vec![
         scenario("a first commit of three files", vec![], vec![vec![three()]]),
         scenario("two jobs", vec![], vec![vec![three(), second_job()]]),
@@ -434,21 +434,27 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             vec![vec![three()]],
         ),
         Scenario {
+            name: "after a run that was killed",
+            before: vec![vec![three()]],
+            planted: Some(("/out/.vfetch/staging/lock", b"4711      \n".to_vec())),
+            runs: vec![vec![three(), second_job()]],
+        },
+        Scenario {
             name: "a damaged file, healed with the same bytes",
             before: vec![vec![three()]],
-            damage: Some(("/out/147/147-1.bin", content(6, 130))),
+            planted: Some(("/out/147/147-1.bin", content(6, 130))),
             runs: vec![vec![three().checked()]],
         },
         Scenario {
             name: "a damaged file, put aside and healed",
             before: vec![vec![three()]],
-            damage: Some(("/out/147/147-1.bin", content(6, 130))),
+            planted: Some(("/out/147/147-1.bin", content(6, 130))),
             runs: vec![vec![three().repairing()]],
         },
         Scenario {
             name: "a damaged file, replaced by other bytes",
             before: vec![vec![three()]],
-            damage: Some(("/out/147/147-0.bin", content(7, 700))),
+            planted: Some(("/out/147/147-0.bin", content(7, 700))),
             runs: vec![vec![Task::get("147", &[Some(&other_a), Some(&b), Some(&c)]).checked()]],
         },
     ]

@@ -9,11 +9,13 @@
 mod support;
 
 mod api;
-mod disk;
+mod digests;
 mod helpers;
 mod hostile;
+mod ladder;
 mod names;
 mod operator;
 mod process;
 mod resume;
 mod transfer;
+mod wire;

@@ -339,7 +339,7 @@ fn a_name_leads_only_to_the_address_that_was_checked_however_it_resolves_the_nex
     world.media.on("/other.mp4", Answer::file(&other));
     let turns = format!("http://turns.test:{port}/clip.mp4");
     let both = format!("http://both.test:{port}/other.mp4");
-    world.job("1", Answer::success_with_proxies(&[turns.clone()], &[mirror]));
+    world.job("1", Answer::success_with_proxies(std::slice::from_ref(&turns), &[mirror]));
     world.job("2", Answer::success(&[both]));
     world.job("3", Answer::success(&[turns]));
     let run = world.get(&["1", "2", "3", "-R", "2", "-j", "1"]).env("LD_PRELOAD", &library);
@@ -381,9 +381,7 @@ fn what_is_no_web_address_is_neither_read_nor_asked_for() {
         "\u{0}",
         "null",
     ];
-    for link in [world.media.url("/clip.mp4")] {
-        world.media.on(Url::parse(&link).unwrap().path(), Answer::file(&Content::mp4(8, 20_000)));
-    }
+    world.media.on("/clip.mp4", Answer::file(&Content::mp4(8, 20_000)));
     world.job("1", Answer::json(&json!({ "status": "success", "output": links })));
     world.get(&["1", "-R", "1"]).run().exits(1);
     assert_eq!((world.state("1"), world.names("1")), ("failed".into(), vec!["manifest.json".into()]));

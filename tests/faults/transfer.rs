@@ -1,62 +1,10 @@
-//! What media hosts do with a file: refuse it, break it, stall, send something else, send it oddly, send too much.
+//! What media hosts do with a file: refuse it, break it, stall, send something else, send too much.
 
 use std::time::Duration;
 
-use data_encoding::{BASE64, HEXLOWER};
-use sha2::{Digest as _, Sha256, Sha512};
-
+use crate::ladder::{MEMORY, SOON, a_clip, calls, causes, each_is_left_for_its_mirror, one_source};
 use crate::support::run::Signal;
-use crate::support::{Answer, Content, Done, Framing, Ranges, Script, Server, World};
-
-/// Short waits, so that a row about giving up does not take long.
-const SOON: [&str; 6] = ["-R", "1", "--idle-timeout", "1s", "--connect-timeout", "5s"];
-/// What a run may need, whatever it is sent.
-const MEMORY: u64 = 128 << 20;
-
-fn a_clip(world: &World) -> Content {
-    world.content(Content::mp4(1, 60_000))
-}
-
-/// A world with a job whose only source is this.
-fn one_source(script: impl Into<Script>, clip: Content) -> World {
-    let world = World::new();
-    world.content(clip);
-    world.job("147", Answer::success(&[world.media.on("/clip.mp4", script)]));
-    world
-}
-
-/// For each of these first sources an output whose mirror is well; asserts that each was asked, and left for it.
-fn each_is_left_for_its_mirror(first: Vec<Script>) -> (World, Done) {
-    let world = World::new();
-    let mirror = world.host();
-    let (mut urls, mut proxies, mut clips) = (Vec::new(), Vec::new(), Vec::new());
-    for (place, script) in first.into_iter().enumerate() {
-        let clip = world.content(Content::mp4(100 + place as u64, 50_000));
-        let path = format!("/{place}.mp4");
-        urls.push(world.media.on(&path, script));
-        proxies.push(mirror.on(&path, Answer::file(&clip)));
-        clips.push(clip);
-    }
-    world.job("147", Answer::success_with_proxies(&urls, &proxies));
-    let done = world.get(&["147"]).args(&SOON).run().exits(0);
-    for (place, clip) in clips.iter().enumerate() {
-        world.holds("147", place, clip);
-        let entry = world.entry("147", place);
-        assert_eq!(entry["rung"], "proxy", "output {place} came from {entry:#}");
-        assert_eq!(entry["source"], proxies[place].as_str());
-        assert!(!world.media.calls(&format!("/{place}.mp4")).is_empty(), "source {place} was not asked");
-    }
-    (world, done)
-}
-
-fn causes(world: &World, output: usize) -> Vec<String> {
-    let left = world.entry("147", output)["left"].as_array().cloned().unwrap_or_default();
-    left.iter().map(|reason| reason["cause"].as_str().unwrap_or_default().to_owned()).collect()
-}
-
-fn calls(server: &Server) -> usize {
-    server.calls("/clip.mp4").len()
-}
+use crate::support::{Answer, Content, Framing, Ranges, Script, Seen, World};
 
 #[test]
 fn a_file_that_is_not_there_comes_from_its_mirror_at_once() {
@@ -219,24 +167,6 @@ fn a_host_that_drips_moves_no_deadline_and_delays_no_signal() {
 }
 
 #[test]
-fn lengths_that_contradict_each_other_or_are_no_numbers_lead_to_the_mirror() {
-    let clip = Content::mp4(1, 50_000);
-    let claims = |claims: &[&str]| -> Script {
-        let claims = claims.iter().map(|claim| (*claim).to_owned()).collect();
-        Answer::file(&clip).framing(Framing::Claims(claims)).into()
-    };
-    each_is_left_for_its_mirror(vec![
-        claims(&["50000", "49999"]),
-        claims(&["50000, 49999"]),
-        Answer::file(&clip).framing(Framing::LengthAndChunked).into(),
-        claims(&["-50000"]),
-        claims(&["banana"]),
-        claims(&["18446744073709551616"]),
-        claims(&["0xC350"]),
-    ]);
-}
-
-#[test]
 fn an_empty_file_leads_to_the_mirror() {
     let nothing = Content::of(b"");
     let (world, _) = each_is_left_for_its_mirror(vec![
@@ -275,8 +205,8 @@ fn json_and_xml_in_place_of_the_file_are_refused() {
     ];
     let scripts = texts.iter().map(|(kind, text)| Answer::text(kind, text).into());
     let (world, _) = each_is_left_for_its_mirror(scripts.collect());
-    for place in 0..texts.len() {
-        assert_eq!(causes(&world, place), ["not_media"], "{:?}", texts[place]);
+    for (place, text) in texts.iter().enumerate() {
+        assert_eq!(causes(&world, place), ["not_media"], "{text:?}");
     }
     let world = World::new();
     let urls = texts
@@ -331,89 +261,6 @@ fn a_file_of_exactly_the_largest_size_is_taken_and_one_byte_more_is_not() {
         world.get(&["147", "--max-file-size", "60000"]).args(&SOON).run().exits(0);
         world.holds("147", 0, &clip);
     }
-}
-
-#[test]
-fn headers_without_measure_lead_to_the_mirror() {
-    let file = Answer::file(&Content::mp4(1, 50_000));
-    let flood = |line: &str, bytes: usize| {
-        let head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n".to_owned();
-        Answer::verbatim(head + &line.repeat(bytes / line.len()))
-    };
-    let (_, done) = each_is_left_for_its_mirror(vec![
-        file.clone().header("X-Long", &"a".repeat(1 << 20)).into(),
-        flood("X-Many: of these\r\n", 8 << 20).into(),
-        flood("x", 8 << 20).into(),
-        Answer::verbatim("\0\0garbage in place of a status line\r\n\r\n").into(),
-        Answer::verbatim("HTTP/1.1 999999 OK\r\n\r\n").into(),
-    ]);
-    assert!(done.peak_rss < MEMORY, "{} MiB", done.peak_rss >> 20);
-}
-
-#[test]
-fn a_thousand_interim_answers_before_the_real_one_do_no_harm() {
-    let world = World::new();
-    let (clip, other) = (a_clip(&world), world.content(Content::mp4(2, 50_000)));
-    let many = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".repeat(1_000);
-    let early = world.media.on("/early.mp4", Answer::file(&clip).preamble(many));
-    let go_on =
-        world.media.on("/100.mp4", Answer::file(&other).preamble("HTTP/1.1 100 Continue\r\n\r\n".repeat(9)));
-    world.job("147", Answer::success(&[early, go_on]));
-    world.get(&["147"]).args(&SOON).run().exits(0);
-    world.holds("147", 0, &clip);
-    world.holds("147", 1, &other);
-}
-
-#[test]
-fn redirects_in_a_circle_are_left_after_ten_steps() {
-    let world = World::new();
-    let clip = a_clip(&world);
-    let circle = world.media.on("/clip.mp4", Answer::redirect(302, "/clip.mp4"));
-    let mirror = world.host().on("/clip.mp4", Answer::file(&clip));
-    world.job("147", Answer::success_with_proxies(&[circle], &[mirror]));
-    world.get(&["147"]).args(&SOON).run().exits(0);
-    world.holds("147", 0, &clip);
-    assert_eq!((causes(&world, 0), calls(&world.media)), (vec!["bad_redirect".into()], 11));
-}
-
-#[test]
-fn redirects_over_several_hosts_are_followed_and_carry_nothing_along() {
-    let world = World::new();
-    let clip = a_clip(&world);
-    let mut to = world.host().on("/there.mp4", Answer::file(&clip).cut_at(20_000).then(Answer::file(&clip)));
-    for (place, status) in [301, 302, 303, 307, 308, 302, 302, 302, 302].into_iter().enumerate() {
-        let hop = Answer::redirect(status, &to).header("Set-Cookie", "crumb=1");
-        to = world.host().on(&format!("/{place}.mp4"), hop);
-    }
-    let first = world.media.on("/clip.mp4", Answer::redirect(302, &to));
-    world.job("147", Answer::success(std::slice::from_ref(&first)));
-    world.get(&["147"]).args(&SOON).run().exits(0);
-    world.holds("147", 0, &clip);
-    assert_eq!(world.entry("147", 0)["source"], first.as_str());
-    assert!(world.hosts().iter().all(|host| host.log().len() == 2), "each hop is asked twice");
-}
-
-#[test]
-fn redirects_that_lead_away_from_the_web_lead_to_the_mirror() {
-    let file = World::new().file("secret.mp4", Content::mp4(9, 50_000).bytes());
-    let file = format!("file://{}", file.display());
-    let to = |to: &str| Answer::redirect(302, to).into();
-    let (world, _) = each_is_left_for_its_mirror(vec![
-        to(&file),
-        to("file:///etc/passwd"),
-        to("ftp://127.0.0.1/clip.mp4"),
-        to("data:video/mp4;base64,AAAA"),
-        to("javascript:alert(1)"),
-        to("http://"),
-        to("http://user:word@127.0.0.1/clip.mp4"),
-        Answer::status(302).into(),
-        Answer::status(304).into(),
-    ]);
-    assert_eq!(
-        (causes(&world, 0), causes(&world, 6)),
-        (vec!["bad_redirect".into()], vec!["bad_redirect".into()])
-    );
-    assert_eq!(world.media.log().len(), 9);
 }
 
 #[test]
@@ -489,42 +336,6 @@ fn a_run_over_finished_jobs_asks_for_nothing() {
     world.holds("147", 0, &clip);
 }
 
-/// Six files one after the other from a host that speaks like this; asserts that all come.
-fn six_files_in_a_row(spoken: impl Fn(Answer) -> Answer) -> World {
-    let world = World::new();
-    let clips: Vec<Content> = (0..6).map(|seed| world.content(Content::mp4(seed, 30_000))).collect();
-    let url = |(place, clip): (usize, &Content)| {
-        world.media.on(&format!("/{place}.mp4"), spoken(Answer::file(clip)))
-    };
-    world.job("147", Answer::success(&clips.iter().enumerate().map(url).collect::<Vec<_>>()));
-    world.get(&["147", "-x", "1", "-R", "2"]).run().exits(0);
-    for (place, clip) in clips.iter().enumerate() {
-        world.holds("147", place, clip);
-    }
-    world
-}
-
-#[test]
-fn a_host_that_closes_each_connection_after_its_answer_costs_no_file() {
-    let world = six_files_in_a_row(Answer::close_after);
-    assert!(world.media.connections() >= 6);
-}
-
-#[test]
-fn bytes_after_a_body_never_become_the_next_answer() {
-    let forged = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 9\r\n\r\nforgeries";
-    six_files_in_a_row(|file| file.surplus(*forged));
-    six_files_in_a_row(|file| file.surplus(*b"\0\0\r\n\r\n").framing(Framing::Chunked));
-}
-
-#[test]
-fn odd_but_allowed_ways_to_send_a_file_are_understood() {
-    six_files_in_a_row(|file| file.framing(Framing::ChunkedOddly));
-    six_files_in_a_row(|file| file.version("HTTP/1.0"));
-    let world = six_files_in_a_row(|file| file.header("X-Empty", "").header("x-ODD", " \t two  words "));
-    assert!(world.media.connections() < 6, "no connection was used twice");
-}
-
 #[test]
 fn a_host_that_bears_few_requests_at_once_gets_fewer() {
     let world = World::new();
@@ -532,7 +343,7 @@ fn a_host_that_bears_few_requests_at_once_gets_fewer() {
     let url = |(place, clip): (usize, &Content)| {
         let (path, file) = (format!("/{place}.mp4"), Answer::file(clip).after(Duration::from_millis(20)));
         let refusal = if place % 2 == 0 { Answer::status(429) } else { Answer::status(503) };
-        let bears = move |seen: &crate::support::Seen| {
+        let bears = move |seen: &Seen| {
             if seen.in_flight > 8 { refusal.clone() } else { file.clone() }
         };
         world.media.on(&path, Answer::decide(bears))
@@ -544,77 +355,4 @@ fn a_host_that_bears_few_requests_at_once_gets_fewer() {
     }
     let refused = world.media.log().len() - clips.len();
     assert!((1..60).contains(&refused), "{refused} requests were too much for the host");
-}
-
-/// Digests of a content as hosts write them: `sha-256=:…:`.
-fn digests(content: &Content) -> (String, String, String) {
-    let bytes = content.bytes();
-    let sha256 = BASE64.encode(&Sha256::digest(&bytes));
-    (format!("sha-256=:{sha256}:"), format!("sha-512=:{}:", BASE64.encode(&Sha512::digest(&bytes))), sha256)
-}
-
-#[test]
-fn bytes_that_are_not_those_of_the_hosts_own_digest_lead_to_the_mirror() {
-    let (clip, other) = (Content::mp4(1, 50_000), Content::mp4(2, 50_000));
-    let (sha256, sha512, bare) = digests(&other);
-    let says = |name: &str, value: &str| Answer::file(&clip).header(name, value);
-    let (world, _) = each_is_left_for_its_mirror(vec![
-        says("Repr-Digest", &sha256).into(),
-        says("Content-Digest", &format!("{sha512}, {sha256};q=1")).into(),
-        says("Repr-Digest", &sha512).also_header("Repr-Digest", &sha256).framing(Framing::Chunked).into(),
-        says("Content-MD5", "1B2M2Y8AsgTpgAmY7PhCfg==").into(),
-        says("x-amz-checksum-sha256", &bare).into(),
-    ]);
-    for place in 0..5 {
-        assert_eq!(causes(&world, place), ["digest_mismatch"]);
-    }
-    let world = one_source(says("Repr-Digest", &sha256), clip.clone());
-    world.get(&["147"]).args(&SOON).run().exits(1).says("Repr-Digest");
-    assert_eq!((world.staged(), world.names("147")), (Vec::new(), vec!["manifest.json".into()]));
-}
-
-#[test]
-fn digests_that_agree_or_cannot_be_read_stand_in_no_ones_way() {
-    let world = World::new();
-    let clip = world.content(Content::of(b"GIF89a\x01\0\x01\0\0\0\0\x3b"));
-    let (sha256, sha512, bare) = digests(&clip);
-    let md5 = BASE64.encode(&HEXLOWER.decode(b"bc4be32fc23f91be8d1d93f61cf61838").unwrap());
-    let answers = [
-        ("Repr-Digest", sha256.as_str()),
-        ("Content-Digest", &format!("{sha512},{sha256}")),
-        ("Content-MD5", &md5),
-        ("x-amz-checksum-sha256", &bare),
-        ("x-amz-checksum-sha256", "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=-3"),
-        ("Repr-Digest", "sha-256=:short=:, unixsum=:AAA=:"),
-        ("Repr-Digest", "sha-256=garbage"),
-        ("Content-MD5", "!"),
-        ("Repr-Digest", ""),
-    ];
-    let urls = answers.iter().enumerate().map(|(place, (name, value))| {
-        world.media.on(&format!("/{place}.gif"), Answer::file(&clip).header(name, value))
-    });
-    world.job("147", Answer::success(&urls.collect::<Vec<_>>()));
-    world.get(&["147"]).args(&SOON).run().exits(0);
-    for place in 0..answers.len() {
-        world.holds("147", place, &clip);
-        assert_eq!(world.entry("147", place)["rung"], "output", "{:?}", answers[place]);
-    }
-}
-
-#[test]
-fn a_digest_of_the_whole_is_held_against_a_file_that_came_in_two_parts() {
-    let clip = Content::mp4(1, 60_000);
-    let right = digests(&clip).0;
-    let wrong = digests(&Content::mp4(2, 60_000)).0;
-    let cut = Answer::file(&clip).cut_at(30_000);
-    // The part's own digest says nothing about the whole.
-    let rest = Answer::file(&clip).header("Repr-Digest", &right).header("Content-Digest", &wrong);
-    let world = one_source(cut.clone().then(rest), clip.clone());
-    world.get(&["147"]).args(&SOON).run().exits(0);
-    world.holds("147", 0, &clip);
-    assert_eq!(world.media.log()[1].range_from(), Some(30_000));
-    // A file that was changed under the same validator.
-    let world = one_source(cut.then(Answer::file(&clip).header("Repr-Digest", &wrong)), clip);
-    world.get(&["147"]).args(&SOON).run().exits(1);
-    assert_eq!(world.names("147"), ["manifest.json"]);
 }
