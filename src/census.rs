@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::event::is_for_good;
 use crate::job::JobRef;
-use crate::manifest::{Manifest, Reason, State, seconds_of};
+use crate::manifest::{Manifest, MissingRecord, Reason, State, seconds_of};
 
 /// Outputs of enterprise families are deleted this long after the job is done, in seconds, unless the customer has a
 /// store of their own; for other families no period is documented.
@@ -122,12 +122,17 @@ impl AtRisk {
         let since = match manifest.state {
             State::Complete | State::Gone => return None,
             State::Pending => manifest.pending_seen_at.as_ref().unwrap_or(&manifest.created_at),
-            State::Partial | State::Failed if manifest.missing.iter().all(is_for_good) => return None,
+            State::Partial | State::Failed if manifest.missing.iter().all(is_settled) => return None,
             State::Partial | State::Failed => manifest.done_seen_at.as_ref().unwrap_or(&manifest.created_at),
         };
         let dies = lifetime(&manifest.job.family).and_then(|lifetime| Some(seconds_of(since)? + lifetime));
         Some(Self { dies: dies.unwrap_or(u64::MAX), job: job.to_string(), state: manifest.state })
     }
+}
+
+/// Whether a later run is of no use to an output. One without reasons was cut short by a signal: nobody said anything of it.
+fn is_settled(missing: &MissingRecord) -> bool {
+    missing.gone || (is_for_good(missing) && !missing.reasons.is_empty())
 }
 
 /// How long a family keeps outputs, in seconds, where that is documented.
@@ -287,7 +292,6 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
     use crate::job::{DEFAULT_ORIGIN, Defaults};
-    use crate::manifest::MissingRecord;
     use crate::retry::{Cause, Failure};
 
     const DONE: &str = "2026-01-02T03:04:05Z";
@@ -345,6 +349,9 @@ mod tests {
             (pending("1"), Some(Some(done + 3_600 + DAY))),
             (pending("video/1"), Some(None)),
         ];
+        let (job, mut cut_short) = manifest("1", 1, &[Cause::NotMedia]);
+        cut_short.missing[0].reasons = Vec::new();
+        let table = table.into_iter().chain([((job, cut_short), Some(Some(done + DAY)))]);
         for ((job, manifest), want) in table {
             let at_risk = AtRisk::of(&job, &manifest);
             assert_eq!(at_risk.map(|at_risk| at_risk.until()), want, "{manifest:?}");

@@ -36,6 +36,12 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest that is these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The digest that a finished hasher holds.
     #[must_use]
     pub fn finish(hasher: Sha256) -> Self {

@@ -211,7 +211,7 @@ fn says(cause: Cause) -> Says {
     }
 }
 
-/// Where a source stands after a failed attempt; `progress` says whether the attempt brought new bytes, `dice` is a
+/// Where a source stands after a failed attempt; `progress` says whether it came further than any before, `dice` is a
 /// random number in `[0, 1)`.
 ///
 /// | the source | the job | stands |

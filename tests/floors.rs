@@ -27,14 +27,15 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("verdict", &["job", "layout", "manifest"]),
     ("mend", &["verdict"]),
     ("query", &["manifest"]),
+    ("digests", &["manifest"]),
     ("census", &["event", "job", "manifest", "retry"]),
-    ("net", &["job", "lifetime", "listing", "media", "plan", "reply", "retry", "text"]),
+    ("net", &["digests", "job", "lifetime", "listing", "media", "plan", "reply", "retry", "text"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",
         &[
-            "census", "closure", "event", "job", "layout", "lifetime", "listing", "manifest", "media",
-            "mend", "mention", "net", "plan", "query", "reply", "retry", "store", "text", "verdict",
+            "census", "closure", "digests", "event", "job", "layout", "lifetime", "listing", "manifest",
+            "media", "mend", "mention", "net", "plan", "query", "reply", "retry", "store", "text", "verdict",
         ],
     ),
     (

@@ -23,7 +23,7 @@ Examples:
   vfetch get -i ids.txt -o ./out                a list of any length; rerun it at will
   jq -r .id log.jsonl | vfetch get -i - -o out  ids from another program
   vfetch get -i ids.txt -o out > SHA256SUMS     and later: sha256sum -c SHA256SUMS
-  vfetch get -i ids.txt -o s3://bucket/clips    into a bucket, with AWS_ACCESS_KEY_ID and the like set";
+  vfetch get -i ids.txt -o s3://bucket/clips    a bucket; AWS_ACCESS_KEY_ID and the like";
 
 /// Wait for jobs and bring their files home.
 ///

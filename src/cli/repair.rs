@@ -21,8 +21,8 @@ use super::{signals, verify};
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\
-Where the right bytes are looked for, in this order: another file of the archive with the same digest; the archive
-that --from names; the job's own sources. The first two need no key. A bad file is moved to .vfetch/quarantine right
+Where the right bytes are looked for, in this order: another file of the archive with the same digest; the archive \
+that --from names; the job's own sources. The first two need no key. A bad file is moved to .vfetch/quarantine right \
 before proven bytes take its place, and is never deleted; so are files that no record names.
 
 Exit code 0: all is right now; 1: something is gone or has no source; 4: try again later.
@@ -122,6 +122,7 @@ fn show(out: &mut Out<'_>, json: bool, mended: &Mended) {
 }
 
 fn conclude(desk: &Desk, out: &mut Out<'_>, args: &RepairArgs, repair: &Repair, without_api: bool) {
+    desk.done();
     let stopped = desk.stop.is_cancelled();
     let left = repair.no_source + repair.later + repair.refused + repair.local;
     if args.show.json {

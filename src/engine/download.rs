@@ -42,8 +42,8 @@ pub(super) struct Fetched {
 
 /// Why an attempt brought nothing.
 pub(super) enum Stopped {
-    /// The source failed; `progress` says whether new bytes came.
-    Source { failure: Failure, progress: bool },
+    /// The source failed when so many bytes were here.
+    Source { failure: Failure, reached_bytes: u64 },
     /// This machine failed.
     Here(Error),
     /// The run is being stopped.
@@ -52,7 +52,7 @@ pub(super) enum Stopped {
 
 impl From<Failure> for Stopped {
     fn from(failure: Failure) -> Self {
-        Self::Source { failure, progress: false }
+        Self::Source { failure, reached_bytes: 0 }
     }
 }
 
@@ -94,22 +94,19 @@ impl<'a> Draft<'a> {
         let answer = Answer { etag: answer.etag.filter(|etag| self.is_harmless(etag)), ..answer };
         let placed = self.assembly.place(&resume, &answer, &source);
         self.assembly.expect_document(media.content_type().and_then(media::announced));
-        let before = self.assembly.bytes();
+        self.assembly.expect_digests(media.digests());
         let received = match placed {
             Ok(()) => {
-                self.announce(before);
+                self.announce(self.assembly.bytes());
                 self.receive(&mut media).await
             }
             Err(trouble) => Err(trouble.into()),
         };
-        let progress = self.assembly.bytes() > before;
-        if let Err(stopped) = received {
-            return Err(self.settle(stopped, progress));
-        }
+        received.map_err(|stopped| self.settle(stopped))?;
         let etag = media.etag().filter(|etag| self.is_harmless(etag));
         let last_modified = media.last_modified().filter(|moment| self.is_harmless(moment));
         let lesson = media.lesson(super::unix_seconds());
-        let (proven, kind) = self.prove(media.is_delimited(), progress).await?;
+        let (proven, kind) = self.prove(media.is_delimited()).await?;
         Ok(Fetched { proven, kind, etag, last_modified, lesson })
     }
 
@@ -123,8 +120,8 @@ impl<'a> Draft<'a> {
         self.assembly.begin(String::new(), None, Some(bytes.len() as u64))?;
         self.announce(0);
         let taken = self.assembly.take(bytes).map_err(Stopped::from);
-        taken.map_err(|stopped| self.settle(stopped, false))?;
-        let (proven, kind) = self.prove(true, false).await?;
+        taken.map_err(|stopped| self.settle(stopped))?;
+        let (proven, kind) = self.prove(true).await?;
         Ok(Fetched { proven, kind, etag: None, last_modified: None, lesson: None })
     }
 
@@ -149,11 +146,12 @@ impl<'a> Draft<'a> {
     }
 
     /// After a failure: see [`Assembly::settle`] and [`Assembly::forget`].
-    fn settle(&mut self, stopped: Stopped, progress: bool) -> Stopped {
+    fn settle(&mut self, stopped: Stopped) -> Stopped {
+        let reached_bytes = self.assembly.bytes();
         match stopped {
             Stopped::Source { failure, .. } => {
                 self.assembly.settle(failure.cause);
-                Stopped::Source { failure, progress }
+                Stopped::Source { failure, reached_bytes }
             }
             Stopped::Here(error) => {
                 self.assembly.forget();
@@ -184,9 +182,10 @@ impl<'a> Draft<'a> {
     }
 
     /// Judges the whole, and proves it. `delimited` says whether the protocol vouches for its end.
-    async fn prove(&mut self, delimited: bool, progress: bool) -> Result<(Proven, MediaKind), Stopped> {
+    async fn prove(&mut self, delimited: bool) -> Result<(Proven, MediaKind), Stopped> {
+        let reached_bytes = self.assembly.bytes();
         let whole = self.assembly.finish(delimited);
-        let whole = whole.map_err(|failure| Stopped::Source { failure, progress })?;
+        let whole = whole.map_err(|failure| Stopped::Source { failure, reached_bytes })?;
         let proven = self.session.store.prove(whole.partial, whole.digest, whole.bytes).await?;
         Ok((proven, whole.kind))
     }
@@ -243,5 +242,27 @@ impl Pace {
         }
         (self.bytes, self.since) = (0, now);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "a test makes its own moments")]
+    use super::*;
+
+    #[test]
+    fn a_transfer_is_too_slow_when_a_whole_minute_brought_too_little() {
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        let slow = |pace: &mut Pace, bytes, seconds| {
+            pace.add(bytes, after(seconds)).err().map(|failure| failure.cause)
+        };
+        let mut pace = Pace { least: 60 * 1024, bytes: 0, since: began };
+        assert_eq!(slow(&mut pace, 1, 59), None, "a minute is not over");
+        assert_eq!(slow(&mut pace, 60 * 1024, 60), None, "it was fast enough");
+        assert_eq!(slow(&mut pace, 60 * 1024 - 1, 119), None, "a minute is not over");
+        assert_eq!(slow(&mut pace, 0, 120), Some(Cause::TooSlow), "one byte less than the least");
+        let mut never = Pace { least: 0, bytes: 0, since: began };
+        assert_eq!(slow(&mut never, 0, 600), None);
     }
 }

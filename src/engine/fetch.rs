@@ -494,7 +494,7 @@ impl<'a> OneJob<'a> {
         files.iter().zip(&self.present).filter(|(_, present)| **present).map(|(file, _)| file)
     }
 
-    async fn commit_haul(&mut self, done: Done, split: Split, haul: Haul) -> Result<Ended, Ended> {
+    async fn commit_haul(&mut self, done: Done, split: Split, mut haul: Haul) -> Result<Ended, Ended> {
         let Split { mut kept, mut spare, .. } = split;
         spare.retain(|old| !haul.came.iter().any(|new| new.output == old.output));
         let refetch_failed =
@@ -513,7 +513,15 @@ impl<'a> OneJob<'a> {
         let stays = nothing_new && (cut_short || loses || says_little || !spare.is_empty());
         let mut shown = draft.manifest.clone();
         if !stays {
-            shown = self.commit(draft.files, draft.manifest).await?;
+            shown = match (self.commit(draft.files, draft.manifest).await, haul.here) {
+                (Ok(committed), here) => {
+                    haul.here = here;
+                    committed
+                }
+                // What went wrong first says more.
+                (Err(_), Some(here)) => return Err(Ended::Local(here)),
+                (Err(ended), None) => return Err(ended),
+            };
         }
         // What a run was asked to fetch again and could not is not done, though the archive has it.
         shown.files.retain(|file| !spare.iter().any(|spare| spare.output == file.output));

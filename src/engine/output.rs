@@ -14,6 +14,7 @@ use crate::event::{Event, FileEnd, FileRef};
 use crate::job::{JobRef, without_secrets};
 use crate::lifetime::{self, Birth};
 use crate::manifest::{MissingRecord, Reason, Rung};
+use crate::net;
 use crate::net::lane::Outcome;
 use crate::plan::{self, GiveUp, JobClock, Moment, Next, SourceState, Standing};
 use crate::reply::{self, Output, Source};
@@ -62,7 +63,8 @@ impl JobContext<'_> {
             None => self.session.ready.clone().acquire_owned().await.ok(),
         };
         let dies_at = self.session.dies_at(url, &self.job.family, self.birth);
-        let turn = self.session.gate.enter(url.authority(), Rank { dies_at, order: self.order });
+        let host = net::anonymous(url);
+        let turn = self.session.gate.enter(host.authority(), Rank { dies_at, order: self.order });
         let turn = if self.begun.get().is_some() {
             let deadline = self.session.instant(self.deadline());
             tokio::time::timeout_at(deadline, turn).await.map_err(|_| deadline_over())?
@@ -106,6 +108,9 @@ struct Candidate {
     state: SourceState,
     link: Source,
     last: Option<Failure>,
+    /// How many bytes it had brought when it had brought most: only more than that is progress, or a source that
+    /// always breaks at the same byte would be tried for ever.
+    furthest_bytes: u64,
 }
 
 /// Brings one output home.
@@ -146,7 +151,9 @@ impl Ladder<'_> {
             match plan::next(&states, &self.clock()) {
                 Next::Try(place) => match self.attempt(place).await {
                     Ok(fetched) => return Brought::Proven(Box::new(self.deliver(place, fetched))),
-                    Err(Stopped::Source { failure, progress }) => self.note_failure(place, failure, progress),
+                    Err(Stopped::Source { failure, reached_bytes }) => {
+                        self.note_failure(place, failure, reached_bytes);
+                    }
                     Err(Stopped::Here(error)) => return Brought::Here(error),
                     Err(Stopped::Cancelled) => return Brought::Cancelled,
                 },
@@ -174,20 +181,23 @@ impl Ladder<'_> {
     /// Tries one source: waits until it may, then downloads, and notes what that shows of its host.
     async fn attempt(&mut self, place: usize) -> Result<Fetched, Stopped> {
         let candidate = &self.candidates[place];
+        let rung = candidate.state.rung;
+        let file = FileRef { job: self.context.job, output: self.output };
+        let session = self.context.session;
         let url = match &candidate.link {
             Source::Url(url) => url.clone(),
             Source::Unusable(text) => return Err(Failure::new(Cause::BadUrl, text.clone()).into()),
             Source::Inline(bytes) => {
                 let bytes = bytes.clone();
-                return self.draft.store(&bytes).await;
+                let transfer = Transfer::begin(session, file, rung, "");
+                let done = self.draft.store(&bytes).await;
+                transfer.end(&done);
+                return done;
             }
         };
-        let session = self.context.session;
         let turn = self.context.enter(&url).await?;
         let deadline = session.instant(self.context.deadline());
         self.attempts += 1;
-        let file = FileRef { job: self.context.job, output: self.output };
-        let rung = candidate.state.rung;
         let transfer = Transfer::begin(session, file, rung, &without_secrets(&url));
         let done = match tokio::time::timeout_at(deadline, self.draft.fetch(&url)).await {
             Ok(done) => done,
@@ -205,9 +215,11 @@ impl Ladder<'_> {
         done
     }
 
-    fn note_failure(&mut self, place: usize, failure: Failure, progress: bool) {
+    fn note_failure(&mut self, place: usize, failure: Failure, reached_bytes: u64) {
         let clock = self.clock();
         let candidate = &mut self.candidates[place];
+        let progress = reached_bytes > candidate.furthest_bytes;
+        candidate.furthest_bytes = candidate.furthest_bytes.max(reached_bytes);
         candidate.state = plan::after_failure(&candidate.state, &failure, progress, &clock, super::dice());
         tracing::debug!(job = %self.context.job, output = self.output, rung = %candidate.state.rung, %failure, standing = ?candidate.state.standing);
         candidate.last = Some(failure);
@@ -250,6 +262,7 @@ impl Ladder<'_> {
                     state: SourceState { standing, ..SourceState::untried(Rung::FreshOutput) },
                     link: Source::Inline(Vec::new()),
                     last: Some(failure.clone()),
+                    furthest_bytes: 0,
                 });
             }
         }
@@ -298,6 +311,7 @@ impl JobContext<'_> {
                     state: SourceState::untried(Rung::Listed),
                     link: Source::Url(link),
                     last: None,
+                    furthest_bytes: 0,
                 }));
                 ladder
             }
@@ -313,7 +327,7 @@ fn candidates(output: &Output, source: Rung, proxy: Rung) -> Vec<Candidate> {
             Source::Inline(_) => Rung::Inline,
             Source::Url(_) | Source::Unusable(_) => rung,
         };
-        Candidate { state: SourceState::untried(rung), link: source.clone(), last: None }
+        Candidate { state: SourceState::untried(rung), link: source.clone(), last: None, furthest_bytes: 0 }
     };
     present.map(candidate).collect()
 }

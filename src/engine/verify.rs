@@ -44,7 +44,7 @@ pub struct VerifyOptions {
 /// Ends early, and well, where `stop` is cancelled.
 ///
 /// # Errors
-/// That the archive could not be listed. What cannot be read further down is a finding.
+/// That the archive could not be listed, or is out of reach. What cannot be read further down is a finding.
 pub fn verify(
     store: &Store,
     options: &VerifyOptions,
@@ -180,6 +180,12 @@ impl Board {
         }
     }
 
+    /// Ends the work: from here nothing can be told of any file.
+    fn fail(&self, error: StoreError) {
+        self.lock().failed.get_or_insert(error);
+        self.close();
+    }
+
     fn close(&self) {
         let mut state = self.lock();
         state.folders = None;
@@ -256,8 +262,10 @@ impl Worker<'_> {
 
     fn read_folder(&mut self, folder: &str) {
         let judged = self.store.record_in(folder).and_then(|record| self.judge_folder(folder, record));
-        if let Err(error) = judged {
-            self.find(folder, MANIFEST_NAME, Verdict::Unreadable(error.to_string()));
+        match judged {
+            Ok(()) => {}
+            Err(error) if error.is_out_of_reach() => self.board.fail(error),
+            Err(error) => self.find(folder, MANIFEST_NAME, Verdict::Unreadable(error.to_string())),
         }
     }
 
@@ -329,6 +337,7 @@ impl Worker<'_> {
         let verdict = match read {
             _ if self.stop.is_cancelled() => return,
             Ok(bytes) => verdict::by_digest((file.sha256, file.bytes), (Digest::finish(hasher), bytes)),
+            Err(error) if error.is_out_of_reach() => return self.board.fail(error),
             Err(error) => Verdict::Unreadable(error.to_string()),
         };
         self.judged(file.key.folder(), file.key.name(), verdict, file.bytes, file.version);

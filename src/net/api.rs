@@ -1,8 +1,8 @@
 //! The API's client: asks for a job, and keeps the key.
 //!
 //! The key travels in the request's body, which a redirect would send on to wherever it points. So this client follows
-//! none: any 3xx is an error. It speaks to the configured origin alone, reads at most [`BODY_MAX`] bytes of an answer,
-//! and gives the whole exchange [`ANSWER_WITHIN`]. An answer may repeat the request, so the key is taken out of it before
+//! none: any 3xx is an error. It speaks to the configured origin alone, reads a bounded number of bytes of an answer,
+//! and gives the whole exchange a bounded time. An answer may repeat the request, so the key is taken out of it before
 //! it is understood: no message, no record and no log downstream ever holds it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,8 +1,9 @@
 //! The network: two clients that share nothing.
 //!
 //! [`api::Api`] holds the key and follows no redirect. [`Http`] fetches media from hosts that servers name: it never
-//! holds the key, sends no cookie and no referrer, asks for no encoding, follows a few redirects to allowed addresses
-//! only, and speaks HTTP/1.1, since many connections carry many files faster than one and fail one at a time.
+//! holds the key, sends no cookie, no referrer and no credentials that stand in a link, asks for no encoding, follows a
+//! few redirects to allowed addresses only, and speaks HTTP/1.1, since many connections carry many files faster than
+//! one and fail one at a time.
 //! Whatever goes wrong leaves here as a [`Failure`].
 
 pub mod address;
@@ -22,6 +23,7 @@ use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, ClientBuilder};
 use url::Url;
 
+use crate::digests::Named;
 use crate::job::Origin;
 use crate::lifetime::{self, Lesson};
 use crate::plan::{Answer, Resume};
@@ -110,7 +112,7 @@ impl Http {
         })
     }
 
-    /// The lanes of the hosts that media come from; a URL's is that of its authority.
+    /// The lanes of the hosts that media come from; a URL's is that of its authority without a user.
     #[must_use]
     pub fn lanes(&self) -> Arc<lane::Lanes> {
         Arc::clone(&self.lanes)
@@ -124,7 +126,7 @@ impl Http {
         self.allowed
             .check(url)
             .map_err(|refused| Failure::new(Cause::AddressRefused, refused.to_string()))?;
-        let mut request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut request = self.client.get(anonymous(url)).header(ACCEPT_ENCODING, "identity");
         if let Resume::Continue { from, etag, .. } = resume {
             request = request.header(RANGE, format!("bytes={from}-")).header(IF_RANGE, etag);
         }
@@ -137,6 +139,15 @@ impl Http {
         let media = Media { response, idle: self.idle };
         media.refusal(now_unix_s).map_or(Ok(media), Err)
     }
+}
+
+/// The URL without a user and a password: no host gets credentials from here that a server put into a link, and none
+/// gets more at once because its links differ in them.
+pub(crate) fn anonymous(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Both fail only for URLs without a host, which have neither.
+    let _ = (url.set_username(""), url.set_password(None));
+    url
 }
 
 /// A media host's answer, with its body still to come.
@@ -175,6 +186,17 @@ impl Media {
         self.header(&LAST_MODIFIED).map(str::to_owned)
     }
 
+    /// The digests that the host names for the file.
+    #[must_use]
+    pub fn digests(&self) -> Named {
+        let headers = self.response.headers();
+        Named::read(self.response.status().as_u16(), |name| {
+            let lines: Vec<&str> =
+                headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+            (!lines.is_empty()).then(|| lines.join(","))
+        })
+    }
+
     /// Whether the protocol tells where the body ends; else the end of the connection is all there is.
     #[must_use]
     pub fn is_delimited(&self) -> bool {
@@ -211,11 +233,7 @@ impl Media {
     fn refusal(&self, now_unix_s: u64) -> Option<Failure> {
         let status = self.response.status().as_u16();
         let cause = match status {
-            200 | 206 | 416 => {
-                let encoding =
-                    self.header(&CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case("identity"));
-                return encoding.map(|name| Failure::new(Cause::Encoded, format!("Content-Encoding {name}")));
-            }
+            200 | 206 | 416 => return self.unfit_framing(),
             403 | 404 | 410 => Cause::Absent,
             408 | 425 | 500..=599 => Cause::ServerError,
             429 => Cause::RateLimited,
@@ -224,6 +242,18 @@ impl Media {
         };
         let wait = self.header(&RETRY_AFTER).and_then(|header| retry::retry_after(header, now_unix_s));
         Some(Failure::new(cause, format!("status {status}")).after(wait))
+    }
+
+    /// What makes a body unfit before its first byte. Two ways to tell its end at once are how one answer is smuggled
+    /// into another (RFC 9112, 6.3).
+    fn unfit_framing(&self) -> Option<Failure> {
+        let encoding = self.header(&CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case("identity"));
+        if let Some(name) = encoding {
+            return Some(Failure::new(Cause::Encoded, format!("Content-Encoding {name}")));
+        }
+        let headers = self.response.headers();
+        let two_ends = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
+        two_ends.then(|| Failure::new(Cause::Malformed, "both Content-Length and Transfer-Encoding"))
     }
 }
 
@@ -234,6 +264,10 @@ fn follow(attempt: Attempt<'_>, allowed: Allowed) -> reqwest::redirect::Action {
         () if attempt.previous().len() > REDIRECTS => attempt.error(LostRedirect("there are too many")),
         () if !matches!(attempt.url().scheme(), "http" | "https") => {
             attempt.error(LostRedirect("it leads away from http and https"))
+        }
+        // The client would put them into its connections' names, and so into the log.
+        () if anonymous(attempt.url()) != *attempt.url() => {
+            attempt.error(LostRedirect("it leads to a link with a user or a password"))
         }
         () if downgraded => attempt.error(LostRedirect("it leads from https to http")),
         () => match allowed.check(attempt.url()) {

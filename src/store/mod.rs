@@ -24,7 +24,7 @@ pub use disk::Entry;
 use disk::{Disk, RealDisk};
 use local::LocalStore;
 pub use look::{Found, Leftover, LeftoverKind, Record, Version};
-use remote::{Place, RemoteStore, Trouble};
+use remote::{Kind, Place, RemoteStore, Trouble};
 
 /// Commits to a folder that run at once: their syncs then group in the kernel, and more bring nothing.
 const COMMITS: usize = 16;
@@ -136,6 +136,28 @@ pub enum StoreError {
         /// Its version.
         version: u64,
     },
+}
+
+impl StoreError {
+    /// Whether it says nothing of the one file or record that was asked for: the bucket is out of reach for all of them.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        match self {
+            Self::Remote { trouble, .. } => match trouble.kind {
+                Kind::NoBucket | Kind::NoCredentials | Kind::Unreachable => true,
+                Kind::Denied | Kind::Unfit | Kind::Refused => false,
+            },
+            Self::Io { .. }
+            | Self::Full { .. }
+            | Self::BadPlace { .. }
+            | Self::Unfit { .. }
+            | Self::NoArchive { .. }
+            | Self::Busy { .. }
+            | Self::Conflict { .. }
+            | Self::Foreign { .. }
+            | Self::Newer { .. } => false,
+        }
+    }
 }
 
 /// Whether an archive is made where there is none.

@@ -283,6 +283,22 @@ fn a_bucket_that_is_not_there_is_named_and_never_taken_for_an_empty_one() {
 }
 
 #[test]
+fn a_store_that_goes_away_is_no_damage_of_the_archive() {
+    let Some(proxy) = Proxy::new() else { return };
+    let place = proxy.place();
+    for id in 1..=20_u8 {
+        place.commit_first(&job(&id.to_string()), &[(0, &[id; 100])]);
+    }
+    for part in ["/manifest.json", "-0.gif", "prefix="] {
+        proxy.on("GET", part, FOR_EVER, Answer(503, BUSY));
+        let error = place.verify().unwrap_err();
+        assert_eq!(trouble(&error), Kind::Unreachable, "{part}");
+        proxy.heal();
+    }
+    assert_eq!(place.verify().unwrap(), [""; 0]);
+}
+
+#[test]
 fn a_store_that_cannot_be_reached_is_said_to_be() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let place = Place::s3_at(nobody, "clips");
@@ -333,6 +349,33 @@ fn one_machine_has_one_writer() {
     let error = place.store.staging().unwrap_err();
     assert!(matches!(error, StoreError::Busy { .. }), "{error}");
     Place::over(objects).staging();
+}
+
+#[test]
+fn an_object_that_stands_for_a_folder_is_no_file() {
+    let Some(server) = s3_server() else { return };
+    let bucket = super::places::new_bucket(server);
+    let place = Place::s3_at(server, &bucket);
+    place.commit_first(&job("147"), &[(0, b"a")]);
+    for below in ["147/", "", ".vfetch/quarantine/"] {
+        let answer = request(server, "PUT", &format!("/{bucket}/clips/2026/{below}"));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert_eq!(place.names("147"), ["147-0.gif", "manifest.json"]);
+    assert_eq!(place.store.leftovers().unwrap(), []);
+    assert_eq!(place.verify().unwrap(), [""; 0]);
+}
+
+#[test]
+fn an_object_too_large_for_a_record_is_a_damaged_one() {
+    let place = Place::memory();
+    let job = job("147");
+    place.tamper("147/manifest.json", Some(&vec![b' '; (64 << 20) + 1]));
+    let found = place.store.look(&job).unwrap();
+    assert!(matches!(found, Found::Damaged { .. }));
+    let files: [(usize, &[u8]); 1] = [(0, b"a")];
+    place.commit(&job, &files, record(&job, &files), found.version()).unwrap();
+    place.holds_what_it_says(&job);
 }
 
 fn unfinished_uploads(proxy: &Proxy) -> usize {

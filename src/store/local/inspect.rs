@@ -139,13 +139,16 @@ impl<D: Disk> LocalStore<D> {
                 tried += 1;
                 free = format!("{name}.{tried}");
             }
+            let sync = |folders: &[&D::Folder]| {
+                let folders = folders.iter().filter(|_| self.sync);
+                folders
+                    .into_iter()
+                    .try_for_each(|folder| staging.synced(&place, self.disk.sync_folder(folder)))
+            };
+            // The way to the new name first: a name in a folder that a power cut takes is a loss.
+            sync(&[&self.root, &private, &quarantine])?;
             self.disk.rename(&from, name, &to, &free)?;
-            if self.sync {
-                // The new name first: should only one of the two survive a power cut, it is not the loss.
-                for folder in [&to, &quarantine, &private, &self.root, &from] {
-                    staging.synced(self.disk.sync_folder(folder))?;
-                }
-            }
+            sync(&[&to, &from])?;
             Ok(format!("{PRIVATE_FOLDER}/{QUARANTINE_FOLDER}/{folder}/{free}"))
         };
         aside().map(Some).map_err(ctx("putting aside", &place))
