@@ -454,7 +454,7 @@ impl Mender {
             let one: crate::store::Folders = Box::new(std::iter::once(Ok(folder.clone())));
             let (options, stop, progress) =
                 (VerifyOptions::default(), CancellationToken::new(), Progress::default());
-            verify::verify_these(&store, one, &options, &stop, &progress, |finding| after.push(finding))?;
+            verify::verify_these(&store, one, 1, &options, &stop, &progress, |finding| after.push(finding))?;
             Ok::<_, StoreError>((after, store.record_in(&folder).ok()))
         });
         let (after, record) = looked.await?;
