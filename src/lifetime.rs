@@ -6,6 +6,11 @@
 //! estimate orders the queue and nothing else: a file is asked for whatever it says, and a wrong one costs order, not
 //! files.
 //!
+//! Two things were tried in a simulation (`tests/rescue.rs`) and made the order worse than none. A signature that ends
+//! soon is no reason to hurry where asking the job again brings a new one, so only a signature that is not as fresh
+//! as its link counts. And a file whose birth nobody knows must not wait behind all of those whose birth is known: it
+//! is taken to be as old as those that were met just before it, since lists are seldom in no order at all.
+//!
 //! Moments are seconds since 1970, ages are durations; the caller brings the clock.
 
 use std::collections::HashMap;
@@ -20,6 +25,10 @@ use crate::manifest::Manifest;
 const DOCUMENTED: Duration = Duration::from_secs(24 * 60 * 60);
 /// Hosts are named by servers, so no more of them than this are remembered.
 const PLACES_KEPT: usize = 1_024;
+/// A signature that is no older than this was made when its link was given: asking again brings a new one.
+const FRESH_SIGNATURE_S: u64 = 5 * 60;
+/// How much a birth moves the average of its family: the last sixteen or so decide.
+const BIRTH_WEIGHT: f64 = 1.0 / 16.0;
 /// What is gone at an age below this was never there: an upload that failed, not a life that ended.
 const NEVER_THERE: Duration = Duration::from_secs(10 * 60);
 /// Moments outside of these years are not ends of links: 2000 and 2200, in seconds since 1970.
@@ -157,13 +166,26 @@ impl Learnt {
 pub struct Lifetimes {
     given: Option<Duration>,
     learnt: HashMap<(String, String), Learnt>,
+    /// When the files of a family that were met last came to be, on a moving average, in seconds since 1970.
+    births: HashMap<String, f64>,
+}
+
+/// A link as it was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Link<'a> {
+    /// The link.
+    pub url: &'a Url,
+    /// When it was given, in seconds since 1970.
+    pub given_at: u64,
+    /// Whether its job may be asked for another one.
+    pub renewable: bool,
 }
 
 impl Lifetimes {
     /// Nothing learnt yet; `given` is the life that the user names, which then holds for every host and family.
     #[must_use]
     pub fn new(given: Option<Duration>) -> Self {
-        Self { given, learnt: HashMap::new() }
+        Self { given, ..Self::default() }
     }
 
     /// Takes a lesson in.
@@ -182,6 +204,15 @@ impl Lifetimes {
         }
     }
 
+    /// Notes when a file of a family came to be; what is met next is taken to be about as old.
+    pub fn note_birth(&mut self, family: &Family, born: u64) {
+        if self.births.len() >= PLACES_KEPT && !self.births.contains_key(family.name()) {
+            return;
+        }
+        let typical = self.births.entry(family.name().to_owned()).or_insert(born as f64);
+        *typical += (born as f64 - *typical) * BIRTH_WEIGHT;
+    }
+
     /// How long a family's files live at a host; `None` where they are not known to die.
     #[must_use]
     pub fn life(&self, host: &str, family: &Family) -> Option<Duration> {
@@ -191,16 +222,30 @@ impl Lifetimes {
 
     /// When the file behind a link dies, in seconds since 1970; `None` where it is not known to.
     ///
-    /// | the link | the life | the birth | dies |
-    /// | --- | --- | --- | --- |
-    /// | unsigned | unknown | | not known to |
-    /// | unsigned | known | at a moment | a life after it |
-    /// | unsigned | known | before a moment | half a life after that moment: nobody knows which half it is in |
-    /// | signed | | | at the end of the signature, or as above where that is sooner |
+    /// | the link | dies |
+    /// | --- | --- |
+    /// | is unsigned | a life after the birth, where both are known |
+    /// | was signed within five minutes before it was given, and can be renewed | the same: its signature is no worry |
+    /// | was signed earlier, nobody says when, or cannot be renewed | with its signature, or as above where that is sooner |
+    ///
+    /// | the birth | is taken to be |
+    /// | --- | --- |
+    /// | at a moment | then |
+    /// | before a moment, and births in this family were met | on their average, but before that moment |
+    /// | before a moment | half a life before it: nobody knows which half it is in |
     #[must_use]
-    pub fn dies_at(&self, url: &Url, family: &Family, birth: Birth) -> Option<u64> {
-        let life = self.life(host(url), family);
-        [signed_until(url), life.map(|life| death(life, birth))].into_iter().flatten().min()
+    pub fn dies_at(&self, link: &Link<'_>, family: &Family, birth: Birth) -> Option<u64> {
+        let own =
+            self.life(host(link.url), family).map(|life| match (birth, self.births.get(family.name())) {
+                (Birth::Before(seen), Some(typical)) => death(life, Birth::At(rounded(*typical).min(seen))),
+                (birth, _) => death(life, birth),
+            });
+        let signature = signature(link.url).filter(|signature| {
+            let fresh =
+                signature.since.is_some_and(|since| since.saturating_add(FRESH_SIGNATURE_S) >= link.given_at);
+            !(fresh && link.renewable)
+        });
+        [signature.map(|signature| signature.until), own].into_iter().flatten().min()
     }
 
     /// When a job's files die of which no link is known.
@@ -220,7 +265,7 @@ impl Lifetimes {
 /// | any other | known | more | gone at that age |
 #[must_use]
 pub fn gone_lesson(url: &Url, birth: Birth, now_unix_s: u64) -> Option<Lesson> {
-    let ended = signed_until(url).is_some_and(|end| end <= now_unix_s);
+    let ended = signature(url).is_some_and(|signature| signature.until <= now_unix_s);
     let age = birth.age(now_unix_s).filter(|age| *age >= NEVER_THERE && !ended);
     age.map(Lesson::Gone)
 }
@@ -253,15 +298,30 @@ fn documented(family: &Family) -> Option<Duration> {
     family.name().starts_with("enterprise/").then_some(DOCUMENTED)
 }
 
-/// When a signed link ends, in seconds since 1970, read from the fields that sign it.
+fn rounded(moment: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a moment after 1970")]
+    let moment = moment.max(0.0) as u64;
+    moment
+}
+
+/// From when to when a signed link holds, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// When it was signed, where it says so.
+    pub since: Option<u64>,
+    /// When it ends.
+    pub until: u64,
+}
+
+/// From when to when a link holds, read from the fields that sign it.
 ///
-/// | who signs | the end |
-/// | --- | --- |
-/// | S3 and R2 (version 4), Google (version 4), Alibaba | `X-Amz-Date` + `X-Amz-Expires`; `X-Goog-…`; `x-oss-…` |
-/// | S3 (version 2), CloudFront, Google (version 2), others | `Expires`, a moment |
-/// | Azure | `se`, a date, beside `sig` |
+/// | who signs | since | until |
+/// | --- | --- | --- |
+/// | S3 and R2 (version 4), Google (version 4), Alibaba | `X-Amz-Date`, `X-Goog-Date`, `x-oss-date` | as long after it as `X-Amz-Expires`, … says |
+/// | S3 (version 2), CloudFront, Google (version 2), others | | `Expires`, a moment |
+/// | Azure | `st`, a date | `se`, a date, beside `sig` |
 #[must_use]
-pub fn signed_until(url: &Url) -> Option<u64> {
+pub fn signature(url: &Url) -> Option<Signature> {
     let field = |name: &str| {
         let same = |key: &str| key.eq_ignore_ascii_case(name);
         url.query_pairs().find(|(key, _)| same(key)).map(|(_, value)| value.into_owned())
@@ -270,13 +330,16 @@ pub fn signed_until(url: &Url) -> Option<u64> {
     let spans =
         [("X-Amz-Date", "X-Amz-Expires"), ("X-Goog-Date", "X-Goog-Expires"), ("x-oss-date", "x-oss-expires")];
     let span = spans.into_iter().find_map(|(date, expires)| {
-        let signed_at = basic_date(&field(date)?)?;
+        let since = basic_date(&field(date)?)?;
         let seconds = field(expires)?.parse::<u64>().ok().filter(|seconds| *seconds <= SIGNED_AT_MOST_S)?;
-        Some(signed_at + seconds)
+        Some(Signature { since: Some(since), until: since + seconds })
     });
-    let moment = || field("Expires")?.parse::<u64>().ok();
-    let azure = || field("sig").and_then(|_| unix_seconds(&field("se")?));
-    span.or_else(moment).or_else(azure).filter(|end| PLAUSIBLE.contains(end))
+    let moment = || Some(Signature { since: None, until: field("Expires")?.parse::<u64>().ok()? });
+    let azure = || {
+        let since = field("st").and_then(|date| unix_seconds(&date));
+        field("sig").and_then(|_| Some(Signature { since, until: unix_seconds(&field("se")?)? }))
+    };
+    span.or_else(moment).or_else(azure).filter(|signature| PLAUSIBLE.contains(&signature.until))
 }
 
 /// `20260102T030405Z`, as signed links write a moment.
@@ -388,39 +451,72 @@ mod tests {
     }
 
     #[test]
-    fn a_file_dies_a_life_after_its_birth_and_a_link_with_its_signature() {
+    fn a_file_dies_a_life_after_its_birth_and_some_links_with_their_signature() {
         let lifetimes = Lifetimes::default();
-        let plain = "https://a.test/x.mp4";
+        let plain = "https://a.test/x.mp4".to_owned();
         let (soon, late) = (NOW + 60, NOW + 999_999);
-        let signed = |end: u64| format!("{plain}?Expires={end}&Signature=x");
+        let moment = |end: u64| format!("{plain}?Expires={end}&Signature=x");
+        let dated = |date: &str| format!("{plain}?X-Amz-Date={date}&X-Amz-Expires=900");
+        let (fresh, stale) = (dated("20260102T030000Z"), dated("20260102T025900Z"));
+        let day = Some(NOW + 86_400);
         let table = [
-            (plain.into(), "realtime", Birth::At(NOW), None),
-            (plain.into(), "enterprise/video", Birth::At(NOW), Some(NOW + 86_400)),
-            (plain.into(), "enterprise/video", Birth::Before(NOW), Some(NOW + 43_200)),
-            (signed(soon), "realtime", Birth::At(NOW), Some(soon)),
-            (signed(soon), "enterprise/video", Birth::At(NOW), Some(soon)),
-            (signed(late), "enterprise/video", Birth::At(NOW), Some(NOW + 86_400)),
+            (plain.clone(), true, "realtime", Birth::At(NOW), None),
+            (plain.clone(), true, "enterprise/video", Birth::At(NOW), day),
+            (plain.clone(), true, "enterprise/video", Birth::Before(NOW), Some(NOW + 43_200)),
+            (moment(soon), true, "realtime", Birth::At(NOW), Some(soon)),
+            (moment(soon), true, "enterprise/video", Birth::At(NOW), Some(soon)),
+            (moment(late), true, "enterprise/video", Birth::At(NOW), day),
+            (fresh.clone(), true, "realtime", Birth::At(NOW), None),
+            (fresh.clone(), true, "enterprise/video", Birth::At(NOW), day),
+            (fresh, false, "enterprise/video", Birth::At(NOW), Some(NOW - 245 + 900)),
+            (stale, true, "enterprise/video", Birth::At(NOW), Some(NOW - 305 + 900)),
         ];
-        for (link, name, birth, want) in table {
-            assert_eq!(lifetimes.dies_at(&url(&link), &family(name), birth), want, "{link} {name} {birth:?}");
+        for (link, renewable, name, birth, want) in table {
+            let url = url(&link);
+            let given = Link { url: &url, given_at: NOW, renewable };
+            assert_eq!(lifetimes.dies_at(&given, &family(name), birth), want, "{link} {name} {birth:?}");
         }
         assert_eq!(lifetimes.job_dies_at(&family("realtime"), Birth::Before(NOW)), None);
     }
 
     #[test]
-    fn the_end_of_a_signed_link_stands_in_its_fields() {
-        let end = NOW + 900;
+    fn a_file_of_unknown_age_is_taken_to_be_as_old_as_those_before_it() {
+        let mut lifetimes = Lifetimes::default();
+        let (url, video) = (url("https://a.test/x.mp4"), family("enterprise/video"));
+        let link = Link { url: &url, given_at: NOW, renewable: true };
+        let dies = |lifetimes: &Lifetimes| lifetimes.dies_at(&link, &video, Birth::Before(NOW)).unwrap();
+        lifetimes.note_birth(&family("enterprise/flux"), NOW - 7);
+        assert_eq!(dies(&lifetimes), NOW + 43_200, "another family says nothing");
+        lifetimes.note_birth(&video, NOW - 80_000);
+        assert_eq!(dies(&lifetimes), NOW + 6_400);
+        lifetimes.note_birth(&video, NOW - 64_000);
+        assert_eq!(dies(&lifetimes), NOW + 7_400, "a sixteenth of the way");
+        for _ in 0..200 {
+            lifetimes.note_birth(&video, NOW + 500);
+        }
+        assert_eq!(dies(&lifetimes), NOW + 86_400, "and never younger than when its job was seen");
+        assert_eq!(lifetimes.dies_at(&link, &video, Birth::At(NOW - 9)), Some(NOW + 86_391));
+        for made_up in 0..2 * PLACES_KEPT {
+            lifetimes.note_birth(&family(&format!("v8/f{made_up}")), NOW);
+        }
+        assert_eq!(lifetimes.births.len(), PLACES_KEPT);
+    }
+
+    #[test]
+    fn the_times_of_a_signed_link_stand_in_its_fields() {
+        let until = |since: Option<u64>| Some(Signature { since, until: NOW + 900 });
         let table = [
             (
                 "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20260102T030405Z&X-Amz-Expires=900&X-Amz-Signature=x",
-                Some(end),
+                until(Some(NOW)),
             ),
-            ("x-amz-expires=900&x-amz-date=20260102T030405Z", Some(end)),
-            ("X-Goog-Date=20260102T030405Z&X-Goog-Expires=900&X-Goog-Signature=x", Some(end)),
-            ("x-oss-date=20260102T030405Z&x-oss-expires=900", Some(end)),
-            ("AWSAccessKeyId=A&Expires=1767323945&Signature=x", Some(end)),
-            ("expires=1767323945", Some(end)),
-            ("sv=2024-11-04&se=2026-01-02T03%3A19%3A05Z&sig=x", Some(end)),
+            ("x-amz-expires=900&x-amz-date=20260102T030405Z", until(Some(NOW))),
+            ("X-Goog-Date=20260102T030405Z&X-Goog-Expires=900&X-Goog-Signature=x", until(Some(NOW))),
+            ("x-oss-date=20260102T030405Z&x-oss-expires=900", until(Some(NOW))),
+            ("AWSAccessKeyId=A&Expires=1767323945&Signature=x", until(None)),
+            ("expires=1767323945", until(None)),
+            ("sv=2024-11-04&se=2026-01-02T03%3A19%3A05Z&sig=x", until(None)),
+            ("st=2026-01-02T03:04:05Z&se=2026-01-02T03%3A19%3A05Z&sig=x", until(Some(NOW))),
             ("se=2026-01-02T03%3A19%3A05Z", None),
             ("X-Amz-Date=20260102T030405Z", None),
             ("X-Amz-Date=2026010203040é&X-Amz-Expires=900", None),
@@ -432,9 +528,9 @@ mod tests {
             ("v=7", None),
         ];
         for (query, want) in table {
-            assert_eq!(signed_until(&url(&format!("https://a.test/x.mp4?{query}"))), want, "{query}");
+            assert_eq!(signature(&url(&format!("https://a.test/x.mp4?{query}"))), want, "{query}");
         }
-        assert_eq!(signed_until(&url("https://a.test/Expires=1767323945")), None);
+        assert_eq!(signature(&url("https://a.test/Expires=1767323945")), None);
     }
 
     #[test]

@@ -27,9 +27,9 @@ use crate::retry::{Cause, Class, Failure};
 
 /// Jobs that are under way at once: asked, ready or being transferred. As many as may be ready, so that what is known to
 /// die soon is found among many.
-const UNDER_WAY: usize = 4_096;
+const UNDER_WAY: usize = 3_072;
 /// Jobs that wait for the service at once. No account has so many in its queue; the number keeps memory flat.
-const WAITING: usize = 12_288;
+const WAITING: usize = 4_096;
 /// References that are read ahead.
 const READ_AHEAD: usize = 1_024;
 /// References that are looked at together.

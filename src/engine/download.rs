@@ -13,7 +13,7 @@ use super::assembly::{Assembly, Trouble};
 use super::{Error, Session};
 use crate::event::{Event, FileRef};
 use crate::job::without_secrets;
-use crate::lifetime::Lesson;
+use crate::lifetime::{Birth, Lesson};
 use crate::media::{self, MediaKind};
 use crate::net::Media;
 use crate::plan::Answer;
@@ -38,6 +38,8 @@ pub(super) struct Fetched {
     pub(super) last_modified: Option<String>,
     /// What the host said about how long it keeps the file.
     pub(super) lesson: Option<Lesson>,
+    /// When the file came to be, where the host said so.
+    pub(super) birth: Option<Birth>,
 }
 
 /// Why an attempt brought nothing.
@@ -105,9 +107,9 @@ impl<'a> Draft<'a> {
         received.map_err(|stopped| self.settle(stopped))?;
         let etag = media.etag().filter(|etag| self.is_harmless(etag));
         let last_modified = media.last_modified().filter(|moment| self.is_harmless(moment));
-        let lesson = media.lesson(super::unix_seconds());
+        let (lesson, birth) = media.lifetime(super::unix_seconds());
         let (proven, kind) = self.prove(media.is_delimited()).await?;
-        Ok(Fetched { proven, kind, etag, last_modified, lesson })
+        Ok(Fetched { proven, kind, etag, last_modified, lesson, birth })
     }
 
     /// What a host says goes into records as it is, unless it says the key: where it stands beside the API it knows it.
@@ -122,7 +124,7 @@ impl<'a> Draft<'a> {
         let taken = self.assembly.take(bytes).map_err(Stopped::from);
         taken.map_err(|stopped| self.settle(stopped))?;
         let (proven, kind) = self.prove(true).await?;
-        Ok(Fetched { proven, kind, etag: None, last_modified: None, lesson: None })
+        Ok(Fetched { proven, kind, etag: None, last_modified: None, lesson: None, birth: None })
     }
 
     /// Leaves what has come in a state from which a later run can go on.

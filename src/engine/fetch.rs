@@ -165,8 +165,8 @@ fn check_digests(
 }
 
 /// Works on one job until it is archived, or cannot be in this run.
-pub(super) async fn fetch(session: &Session, open: Open) -> Ended {
-    work(session, open, None).await
+pub(super) fn fetch(session: &Session, open: Open) -> impl Future<Output = Ended> + Send {
+    work(session, open, None)
 }
 
 /// Works on a job of which these files are bad, however whole they look: they count as not there, and are put aside
@@ -274,7 +274,7 @@ impl<'a> OneJob<'a> {
             done = self.poll() => done?,
         };
         self.warn_of_another_id(&done);
-        // Boxed, as everything large is that only few of thousands of jobs need at once.
+        // In a box of its own, as everything is that many jobs wait for and few have begun: a job that waits is small.
         Box::pin(self.bring_home(done)).await
     }
 
@@ -285,7 +285,6 @@ impl<'a> OneJob<'a> {
                 self.place = self.session.ready.clone().acquire_owned().await.ok();
             }
             self.began.get_or_insert_with(|| self.session.moment());
-            // In a box of its own, so that the thousands that wait between two questions do not hold the room for one.
             match Box::pin(ask(self.session, &self.asked.job, self.deadline())).await {
                 Ok(Reply::Done(done)) => return Ok(done),
                 Ok(Reply::Pending(pending)) => {
@@ -404,7 +403,7 @@ impl<'a> OneJob<'a> {
             return Ok(());
         }
         let note = record::pending(&self.asked.job, &self.found);
-        self.commit(Vec::new(), note).await.map(drop)
+        Box::pin(self.commit(Vec::new(), note)).await.map(drop)
     }
 
     fn names_files(&self) -> bool {
@@ -416,7 +415,7 @@ impl<'a> OneJob<'a> {
             return Ended::Failed(failure);
         }
         let note = record::failed(&self.asked.job, &self.found, &failure);
-        match self.commit(Vec::new(), note).await {
+        match Box::pin(self.commit(Vec::new(), note)).await {
             Ok(_) => Ended::Failed(failure),
             Err(ended) => ended,
         }
@@ -438,6 +437,7 @@ impl<'a> OneJob<'a> {
         let session = self.session;
         let job = &self.asked.job;
         session.report(&Event::JobReady { job, outputs: done.outputs.len(), to_fetch: to_fetch.len() });
+        session.note_birth(&job.family, Some(self.birth));
         let answered_at = session.moment();
         let context = JobContext {
             session,
@@ -454,7 +454,7 @@ impl<'a> OneJob<'a> {
         };
         let haul = bring_all(&context, &done, to_fetch).await;
         drop(context);
-        self.commit_haul(done, split, haul).await
+        Box::pin(self.commit_haul(done, split, haul)).await
     }
 
     fn split(&self, done: &Done, beside: &[Option<Url>]) -> Result<Split, Ended> {
@@ -631,7 +631,8 @@ async fn bring_all(context: &JobContext<'_>, done: &Done, to_fetch: &[usize]) ->
             && haul.here.is_none()
             && let Some(place) = left.next()
         {
-            under_way.push(output::bring(context, *place, &done.outputs[*place]));
+            // Boxed, since the set has room for one more than it holds.
+            under_way.push(Box::pin(output::bring(context, *place, &done.outputs[*place])));
         }
         match under_way.next().await {
             Some(brought) => haul.add(brought),

@@ -128,7 +128,7 @@ pub struct Session {
 
 /// Files whose links are known and whose transfer has not begun. More of them would find better ones to begin with, and
 /// let their links grow older; what is found among so many is nearly all there is to find.
-const READY_MAX: usize = 4_096;
+const READY_MAX: usize = 2_048;
 
 impl Session {
     /// Puts the parts of a run together and locks the archive's staging area.
@@ -187,8 +187,15 @@ impl Session {
     }
 
     /// When the file behind a link dies, in seconds since 1970; the largest number where it is not known to.
-    fn dies_at(&self, url: &Url, family: &Family, birth: Birth) -> u64 {
-        self.lifetimes().dies_at(url, family, birth).unwrap_or(u64::MAX)
+    fn dies_at(&self, url: &Url, renewable: bool, family: &Family, birth: Birth) -> u64 {
+        let link = lifetime::Link { url, given_at: unix_seconds(), renewable };
+        self.lifetimes().dies_at(&link, family, birth).unwrap_or(u64::MAX)
+    }
+
+    fn note_birth(&self, family: &Family, birth: Option<Birth>) {
+        if let Some(Birth::At(born)) = birth {
+            self.lifetimes().note_birth(family, born);
+        }
     }
 
     fn learn(&self, url: &Url, family: &Family, lesson: Option<Lesson>) {

@@ -57,12 +57,13 @@ impl JobContext<'_> {
     }
 
     /// Waits among what is ready until the host and this run have room.
-    async fn enter(&self, url: &Url) -> Result<Turn, Stopped> {
+    async fn enter(&self, url: &Url, rung: Rung) -> Result<Turn, Stopped> {
         let _place = match self.place.lock().await.take() {
             Some(place) => Some(place),
             None => self.session.ready.clone().acquire_owned().await.ok(),
         };
-        let dies_at = self.session.dies_at(url, &self.job.family, self.birth);
+        let renewable = matches!(rung, Rung::Output | Rung::Proxy);
+        let dies_at = self.session.dies_at(url, renewable, &self.job.family, self.birth);
         let host = net::anonymous(url);
         let turn = self.session.gate.enter(host.authority(), Rank { dies_at, order: self.order });
         let turn = if self.begun.get().is_some() {
@@ -161,7 +162,7 @@ impl Ladder<'_> {
                     self.draft.set_aside();
                     tokio::time::sleep_until(self.context.session.instant(moment)).await;
                 }
-                Next::AskAgain => self.ask_again().await,
+                Next::AskAgain => Box::pin(self.ask_again()).await,
                 Next::GiveUp(why) => return Brought::Missing(self.missing(why)),
             }
         }
@@ -190,12 +191,12 @@ impl Ladder<'_> {
             Source::Inline(bytes) => {
                 let bytes = bytes.clone();
                 let transfer = Transfer::begin(session, file, rung, "");
-                let done = self.draft.store(&bytes).await;
+                let done = Box::pin(self.draft.store(&bytes)).await;
                 transfer.end(&done);
                 return done;
             }
         };
-        let turn = self.context.enter(&url).await?;
+        let turn = self.context.enter(&url, candidate.state.rung).await?;
         let deadline = session.instant(self.context.deadline());
         self.attempts += 1;
         let transfer = Transfer::begin(session, file, rung, &without_secrets(&url));
@@ -211,6 +212,9 @@ impl Ladder<'_> {
         });
         if let Ok(fetched) = &done {
             session.learn(&url, &self.context.job.family, fetched.lesson);
+            if let Birth::Before(_) = self.context.birth {
+                session.note_birth(&self.context.job.family, fetched.birth);
+            }
         }
         done
     }

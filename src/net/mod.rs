@@ -25,7 +25,7 @@ use url::Url;
 
 use crate::digests::Named;
 use crate::job::Origin;
-use crate::lifetime::{self, Lesson};
+use crate::lifetime::{self, Birth, Lesson};
 use crate::plan::{Answer, Resume};
 use crate::retry::{self, Cause, Failure};
 use address::{Allowed, FilteringResolver, Refused};
@@ -214,16 +214,16 @@ impl Media {
         }
     }
 
-    /// What the answer says about how long the file lives.
+    /// What the answer says about how long such files live, and about when this one came to be.
     #[must_use]
-    pub fn lesson(&self, now_unix_s: u64) -> Option<Lesson> {
+    pub fn lifetime(&self, now_unix_s: u64) -> (Option<Lesson>, Option<Birth>) {
         let headers = lifetime::Headers {
             expires: self.header(&EXPIRES),
             last_modified: self.header(&LAST_MODIFIED),
             cache_control: self.header(&CACHE_CONTROL),
             amz_expiration: self.header(&HeaderName::from_static("x-amz-expiration")),
         };
-        headers.lesson(now_unix_s)
+        (headers.lesson(now_unix_s), headers.birth())
     }
 
     fn header(&self, name: &HeaderName) -> Option<&str> {
