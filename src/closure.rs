@@ -115,18 +115,12 @@ struct Row {
 }
 
 /// What all witnesses have said.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Closure {
     text: String,
     rows: Vec<Row>,
     families: Vec<Family>,
     settled: usize,
-}
-
-impl Default for Closure {
-    fn default() -> Self {
-        Self { text: String::new(), rows: Vec::new(), families: Vec::new(), settled: 0 }
-    }
 }
 
 impl Closure {
@@ -241,7 +235,9 @@ impl Closure {
                     }
                     found => {
                         judged.matched_by_id += 1;
-                        found.iter_mut().for_each(|job| *job = job.merged(&word));
+                        for job in found {
+                            *job = job.merged(&word);
+                        }
                     }
                 }
             }

@@ -177,8 +177,9 @@ pub struct Pager {
     /// The most rows that a page had: a server may give fewer than it was asked for.
     largest: u64,
     seen: u64,
-    first_total: Option<u64>,
     last_total: Option<u64>,
+    /// Whether jobs have arrived since this pass began.
+    grown: bool,
     catch_ups: u32,
     catching_up: bool,
 }
@@ -192,8 +193,8 @@ impl Pager {
             page: 1,
             largest: 1,
             seen: 0,
-            first_total: None,
             last_total: None,
+            grown: false,
             catch_ups: 0,
             catching_up: false,
         }
@@ -217,15 +218,15 @@ impl Pager {
     /// | as many jobs were seen as there are, and no later page is announced | the pass is over |
     /// | else | the page after it |
     ///
-    /// After a pass: where the total has grown since its beginning, page 1 again to catch up, a few times at most; else
-    /// the end.
+    /// After a pass: where the total has grown between two of its pages, page 1 again to catch up, a few times at most;
+    /// else the end.
     pub fn after(&mut self, held: Held) -> Turn {
         self.seen += held.unseen;
         self.largest = self.largest.max(held.rows);
         let before = self.last_total;
         self.last_total = held.total.or(before);
-        self.first_total = self.first_total.or(held.total);
         let removed = before.zip(held.total).map_or(0, |(before, now)| before.saturating_sub(now));
+        self.grown |= before.zip(held.total).is_some_and(|(before, now)| now > before);
         let announced = held.last_page.is_some_and(|last| self.page < last);
         let over = match held {
             _ if removed > 0 && self.page > 1 => {
@@ -242,13 +243,11 @@ impl Pager {
             self.page += 1;
             return Turn::Read(self.page);
         }
-        let grown = self.first_total.zip(self.last_total).is_some_and(|(first, last)| last > first);
-        if !grown || self.catch_ups >= CATCH_UPS {
+        if !std::mem::take(&mut self.grown) || self.catch_ups >= CATCH_UPS {
             return Turn::End;
         }
         self.catch_ups += 1;
         self.catching_up = true;
-        self.first_total = self.last_total;
         self.page = 1;
         Turn::Read(1)
     }

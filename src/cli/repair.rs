@@ -64,7 +64,7 @@ pub(crate) struct RepairArgs {
 
 /// Runs the command; its exit code.
 pub(crate) async fn run(args: RepairArgs) -> Result<u8, CliError> {
-    let store = Store::open(&args.archive.archive, Open::Existing, !args.transfer.no_sync)?;
+    let store = args.transfer.open_existing(&args.archive.archive)?;
     let from = args.from.as_ref().map(|from| Store::open(from, Open::Existing, true)).transpose()?;
     let session = args.session(&store)?;
     let stop = session.as_ref().map_or_else(CancellationToken::new, |session| session.stop_token());

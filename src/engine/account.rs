@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::listing::{AssetType, Held, Page, Pager, Row, SeenRows, Turn};
 use crate::net::Api;
-use crate::retry::{Class, Failure, backoff};
+use crate::retry::{BACKOFF_FLOOR, Class, Failure, backoff};
 
 /// The rows of one type of asset, newest first, each of them once.
 pub struct Walk<'a> {
@@ -16,6 +16,7 @@ pub struct Walk<'a> {
     stop: CancellationToken,
     pager: Pager,
     next: Turn,
+    furthest: u64,
     seen: SeenRows,
     vouched: HashSet<String>,
     newest: Option<Vec<String>>,
@@ -54,6 +55,7 @@ impl<'a> Walk<'a> {
             stop,
             pager: Pager::new(false),
             next: Turn::Read(1),
+            furthest: 0,
             seen: SeenRows::default(),
             vouched: HashSet::new(),
             newest: None,
@@ -75,6 +77,11 @@ impl<'a> Walk<'a> {
     pub async fn page(&mut self) -> Result<Option<Vec<Row>>, Failure> {
         let Turn::Read(number) = self.next else { return Ok(None) };
         let stop = self.stop.clone();
+        if number <= self.furthest {
+            // The same question is not asked again at once.
+            tokio::time::sleep(BACKOFF_FLOOR).await;
+        }
+        self.furthest = self.furthest.max(number);
         let page = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(None),

@@ -161,7 +161,9 @@ pub fn hear_text(
         heard.lines += entry.len() as u64;
         // What never came to its end was no JSON: each line is a line.
         if nesting.is_open() {
-            entry.iter().for_each(|line| heard.note(line, defaults, closure));
+            for line in &entry {
+                heard.note(line, defaults, closure);
+            }
         } else {
             heard.note(&entry.join("\n"), defaults, closure);
         }

@@ -21,6 +21,7 @@ use super::archive::{BadRef, Stop, archive};
 use super::survey::{self, Look};
 use super::{Error, Session};
 use crate::job::{Asked, JobRef, Origin};
+use crate::layout::MANIFEST_NAME;
 use crate::manifest::{Manifest, State};
 use crate::store::{Store, StoreError};
 
@@ -61,7 +62,7 @@ fn batches(jobs: Receiver<Vec<Ref>>) -> impl Iterator<Item = Ref> + Send + 'stat
 }
 
 fn ask(store: &Store, folder: &str, which: &Which) -> Option<Ref> {
-    let told = |why| Some(Err(BadRef { place: folder.into(), why }));
+    let told = |why| Some(Err(BadRef { place: format!("{folder}/{MANIFEST_NAME}"), why }));
     let (job, manifest) = match survey::look(store, folder) {
         Look::Nothing => return None,
         Look::Unreadable(why) => return told(why),

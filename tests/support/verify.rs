@@ -195,10 +195,13 @@ impl Check<'_> {
     /// No job is asked for more often than 4 times a second, and no host gets more at once than it may.
     fn manners(&mut self, done: &Done) {
         const POLLS_APART: Duration = Duration::from_millis(250);
-        let mut last: BTreeMap<String, Instant> = BTreeMap::new();
+        // Pages of a listing are one call with many bodies, and each of them is another question.
+        let mut last: BTreeMap<(String, Vec<u8>), Instant> = BTreeMap::new();
         for seen in self.world.api.log().into_iter().filter(|seen| seen.at >= done.began) {
             // The server notes the time before it answers, so what it sees is never shorter than what was waited.
-            let pause = last.insert(seen.target.clone(), seen.at).map(|last| seen.at.duration_since(last));
+            let pause = last
+                .insert((seen.target.clone(), seen.body.clone()), seen.at)
+                .map(|last| seen.at.duration_since(last));
             if pause.is_some_and(|pause| pause < POLLS_APART) {
                 self.note(format!("{} was asked for again after {pause:?}", seen.target));
             }
@@ -338,10 +341,13 @@ impl Check<'_> {
         }
     }
 
-    /// With `--json`, each line is an event, each start has one end, and the last line is the summary.
+    /// With `--json`, each line of a run that works on jobs is an event, each start has one end, and the last line is the
+    /// summary.
     fn json_lines(&mut self, done: &Done) {
         let cut_off = done.stdout_bytes().is_empty() || done.status.code().is_none();
-        if !done.args.iter().any(|arg| arg == "--json") || cut_off {
+        let works = ["get", "sync", "resume"].contains(&done.args[0].as_str());
+        let previews = done.args.iter().any(|arg| matches!(arg.as_str(), "-n" | "--dry-run"));
+        if !done.args.iter().any(|arg| arg == "--json") || cut_off || !works || previews {
             return;
         }
         let mut open: BTreeMap<String, i64> = BTreeMap::new();
