@@ -75,7 +75,7 @@ pub(crate) async fn run(args: RepairArgs) -> Result<u8, CliError> {
     let desk = Desk::new(&args.show, "repairing", stop);
     let mut out = desk.out();
     let json = args.show.json;
-    let tools = Tools { from, session };
+    let tools = Tools { from, session, jobs: args.transfer.options().transfers };
     let repair = repair::repair(&store, tools, &options, &desk.stop, &desk.progress, |mended| {
         show(&mut out, json, &mended);
     });
