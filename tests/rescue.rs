@@ -198,6 +198,9 @@ fn run(list: &[File], policy: Policy) -> u64 {
     }
 }
 
+/// How a list is put in order.
+type Arrange = fn(&mut Vec<File>);
+
 #[test]
 fn what_dies_first_goes_first_and_more_is_rescued_than_in_the_order_of_the_list() {
     let files = 30_000;
@@ -205,7 +208,7 @@ fn what_dies_first_goes_first_and_more_is_rescued_than_in_the_order_of_the_list(
     println!(
         "the list is   listed  in its order  dying first  by an oracle  lost, dying first against in order"
     );
-    let orders: [(&str, fn(&mut Vec<File>)); 3] = [
+    let orders: [(&str, Arrange); 3] = [
         ("oldest first", |list| list.sort_by_key(|file| file.born)),
         ("newest first", |list| list.sort_by_key(|file| std::cmp::Reverse(file.born))),
         ("in no order", |_| ()),
