@@ -52,6 +52,15 @@ pub enum Event<'a> {
         /// What it is.
         text: &'a str,
     },
+    /// The account's listing of one type of asset was read.
+    Listed {
+        /// Which type.
+        assets: &'a str,
+        /// How many jobs it holds, as far as it was read.
+        jobs: u64,
+        /// How many of them were home and whole.
+        whole: u64,
+    },
     /// A request for a file begins.
     FileStarted {
         /// Which file of which job.
@@ -247,6 +256,7 @@ impl Summary {
             | Event::JobWaiting { .. }
             | Event::JobReady { .. }
             | Event::Warning { .. }
+            | Event::Listed { .. }
             | Event::FileStarted { .. }
             | Event::FileSized { .. }
             | Event::FileEnded { end: FileEnd::Left { .. } | FileEnd::Cancelled, .. } => {}
@@ -320,6 +330,20 @@ impl Summary {
     /// Notes that the account was refused, which ends the run.
     pub fn note_auth(&mut self) {
         self.worst.auth = true;
+    }
+
+    /// Notes what ended the run before it knew all of its jobs.
+    pub fn note_unlisted(&mut self, failure: &Failure) {
+        match failure.class() {
+            Class::Auth => self.worst.auth = true,
+            Class::Permanent => self.worst.for_good = true,
+            Class::Transient => self.worst.for_now = true,
+        }
+    }
+
+    /// Notes that something is lacking which no later run can be expected to bring.
+    pub fn note_for_good(&mut self) {
+        self.worst.for_good = true;
     }
 
     /// Notes that this machine failed the run: the disk, a permission, a limit.

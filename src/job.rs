@@ -269,16 +269,13 @@ impl Defaults {
             return self.parse_answer(text);
         }
         if text.contains("://") {
-            return Ok(Asked { job: self.parse_url(text)?, submitted: false });
+            return Ok(Asked::new(self.parse_url(text)?));
         }
         let (family, id) = match text.rsplit_once('/') {
             Some((family, id)) => (Family::named(family).map_err(|_| JobError::Id(shorten(text)))?, id),
             None => (self.family.clone(), text),
         };
-        Ok(Asked {
-            job: JobRef { origin: self.origin.clone(), family, id: JobId::new(id)? },
-            submitted: false,
-        })
+        Ok(Asked::new(JobRef { origin: self.origin.clone(), family, id: JobId::new(id)? }))
     }
 
     /// Reads a fetch URL; its query and fragment are dropped.
@@ -327,7 +324,7 @@ impl Defaults {
             }
             (None, None) => return Err(JobError::Answer("it has neither `fetch_result` nor `id`".into())),
         };
-        Ok(Asked { job, submitted })
+        Ok(Asked { submitted, ..Asked::new(job) })
     }
 }
 
@@ -348,6 +345,17 @@ pub struct Asked {
     pub job: JobRef,
     /// Whether it came from an answer that called it pending: then it is fresh, and "not found" may mean "not yet".
     pub submitted: bool,
+    /// The links that the account's listing has for its outputs, where it came from there: one for each output, or none
+    /// where the listing has nothing that can be fetched.
+    pub listed: Vec<Option<Url>>,
+}
+
+impl Asked {
+    /// A job of which nothing more is known.
+    #[must_use]
+    pub fn new(job: JobRef) -> Self {
+        Self { job, submitted: false, listed: Vec::new() }
+    }
 }
 
 /// A URL without what may be secret in it: user, password, query and fragment.

@@ -62,13 +62,18 @@
 //! ```
 
 pub mod census;
+pub mod closure;
+pub mod digests;
 pub mod engine;
 pub mod event;
 pub mod job;
 pub mod layout;
+pub mod lifetime;
+pub mod listing;
 pub mod manifest;
 pub mod media;
 pub mod mend;
+pub mod mention;
 pub mod net;
 pub mod plan;
 pub mod query;

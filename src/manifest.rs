@@ -36,6 +36,12 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest that is these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The digest that a finished hasher holds.
     #[must_use]
     pub fn finish(hasher: Sha256) -> Self {
@@ -119,6 +125,8 @@ pub enum Rung {
     Output,
     /// The link in `proxy_links`.
     Proxy,
+    /// The link in the account's listing.
+    Listed,
     /// The link in `output`, after the job was asked again.
     FreshOutput,
     /// The link in `proxy_links`, after the job was asked again.
@@ -134,6 +142,7 @@ impl Rung {
         match self {
             Self::Output => "output",
             Self::Proxy => "proxy",
+            Self::Listed => "listed",
             Self::FreshOutput => "fresh_output",
             Self::FreshProxy => "fresh_proxy",
             Self::Inline => "inline",

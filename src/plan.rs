@@ -211,7 +211,7 @@ fn says(cause: Cause) -> Says {
     }
 }
 
-/// Where a source stands after a failed attempt; `progress` says whether the attempt brought new bytes, `dice` is a
+/// Where a source stands after a failed attempt; `progress` says whether it came further than any before, `dice` is a
 /// random number in `[0, 1)`.
 ///
 /// | the source | the job | stands |
@@ -266,7 +266,7 @@ pub fn after_failure(
 fn is_second_answer(rung: Rung) -> bool {
     match rung {
         Rung::FreshOutput | Rung::FreshProxy | Rung::Inline => true,
-        Rung::Output | Rung::Proxy => false,
+        Rung::Output | Rung::Proxy | Rung::Listed => false,
     }
 }
 
@@ -288,8 +288,9 @@ pub enum FilePlan {
     Fetch,
 }
 
-/// Which records serve which outputs: a record stays with the output whose link, or whose proxy's link, has the path
-/// that the record came from, wherever it stood in the list then. No record serves two outputs.
+/// Which records serve which outputs: a record stays with the output one of whose links has the path that the record
+/// came from, wherever it stood in the list then. No record serves two outputs. A file that came from the account's
+/// listing may have a link that no later answer repeats, and be the last copy there is: it stays in its place.
 ///
 /// | the record's source | the outputs | plan |
 /// | --- | --- | --- |
@@ -297,6 +298,7 @@ pub enum FilePlan {
 /// | has the path of several | one stood at the record's index | that one keeps it |
 /// | has the path of several | none stood there | the first without a record keeps it |
 /// | has no such path | | nobody keeps it |
+/// | has no such path, and came from the listing | the one at the record's index has no record | that one keeps it |
 /// | bytes from the answer | one has the same bytes | that one keeps it |
 #[must_use]
 pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
@@ -314,8 +316,11 @@ pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
             moved.push(record);
         }
     }
-    for record in moved {
-        let _ = (0..outputs.len()).any(|to| give(record, to));
+    moved.retain(|record| !(0..outputs.len()).any(|to| give(record, to)));
+    for record in moved.into_iter().filter(|record| record.rung == Rung::Listed) {
+        if let Some(free) = plans.get_mut(record.output).filter(|plan| **plan == FilePlan::Fetch) {
+            *free = FilePlan::Keep(Box::new(record.clone()));
+        }
     }
     plans
 }
@@ -682,6 +687,23 @@ mod tests {
         let inline = Identity { paths: vec![], inline: Some(Digest::of(b"")) };
         assert_eq!(kept(&[inline], &[record(0, "", Rung::Inline)]), [Some(0)]);
         assert_eq!(kept(&[paths(&[])], &[record(0, "", Rung::Inline)]), [None]);
+    }
+
+    #[test]
+    fn a_file_of_the_listing_stays_in_its_place_where_no_answer_repeats_its_link() {
+        let (a, b) = ("https://m.test/x/a.gif", "https://m.test/x/b.gif");
+        let listed = |output, source| record(output, source, Rung::Listed);
+        let other = [paths(&["/y"]), paths(&["/z"])];
+        assert_eq!(kept(&other, &[listed(1, a)]), [None, Some(0)]);
+        assert_eq!(kept(&other, &[listed(2, a)]), [None, None], "there is no such place");
+        let moved = [paths(&["/x/b.gif"]), paths(&["/x/a.gif"])];
+        assert_eq!(
+            kept(&moved, &[listed(0, a), listed(1, b)]),
+            [Some(1), Some(0)],
+            "a link that is repeated decides"
+        );
+        let taken = [listed(0, a), record(0, b, Rung::Output)];
+        assert_eq!(kept(&[paths(&["/x/b.gif"])], &taken), [Some(1)], "and so does another file's");
     }
 
     #[test]

@@ -18,22 +18,33 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("manifest", &["job", "retry"]),
     ("layout", &["job", "manifest"]),
     ("reply", &["job", "media", "retry"]),
+    ("lifetime", &["job", "manifest"]),
+    ("listing", &["job", "reply", "retry"]),
+    ("mention", &["job", "lifetime"]),
+    ("closure", &["job", "lifetime", "manifest", "mention", "retry"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),
     ("verdict", &["job", "layout", "manifest"]),
     ("mend", &["verdict"]),
     ("query", &["manifest"]),
-    ("census", &["event", "job", "manifest", "retry"]),
-    ("net", &["job", "media", "plan", "reply", "retry", "text"]),
+    ("digests", &["manifest"]),
+    ("census", &["event", "job", "lifetime", "manifest", "retry"]),
+    ("net", &["digests", "job", "lifetime", "listing", "media", "plan", "reply", "retry", "text"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (
         "engine",
         &[
-            "census", "event", "job", "layout", "manifest", "media", "mend", "net", "plan", "query", "reply",
-            "retry", "store", "text", "verdict",
+            "census", "closure", "digests", "event", "job", "layout", "lifetime", "listing", "manifest",
+            "media", "mend", "mention", "net", "plan", "query", "reply", "retry", "store", "text", "verdict",
         ],
     ),
-    ("view", &["census", "engine", "job", "layout", "manifest", "query", "store", "text", "verdict"]),
+    (
+        "view",
+        &[
+            "census", "closure", "engine", "job", "layout", "lifetime", "manifest", "query", "store", "text",
+            "verdict",
+        ],
+    ),
     ("serve", &["event", "job", "manifest", "media", "reply", "retry"]),
 ];
 

@@ -4,7 +4,7 @@
 //! record is true. In the end no job is lost, and the origin has counted what was sent twice. `VFETCH_KILLS` says how
 //! often the program is killed in all.
 
-#![expect(clippy::disallowed_methods, reason = "a test looks for itself")]
+#![expect(clippy::disallowed_methods, reason = "the number of kills is no setting of the program")]
 #![expect(clippy::print_stdout, reason = "the figures stand in the test's output")]
 
 #[path = "support/mod.rs"]

@@ -6,12 +6,13 @@ use std::time::Duration;
 use clap::ArgAction;
 use vfetch::engine::Options;
 use vfetch::job::{DEFAULT_ORIGIN, Defaults};
-use vfetch::net::{Api, ClientOptions, Http};
+use vfetch::net::{Api, ClientOptions, DEFAULT_CONNECT_WITHIN, DEFAULT_IDLE, Http};
 use vfetch::store::{Open, Store};
+use vfetch::text::Redactor;
 
 use super::error::CliError;
 use super::key::KeyArgs;
-use super::report::Progress;
+use super::report::{Progress, Results, Settings};
 use super::values;
 
 /// Files that are transferred at once need a socket, a part and a share of what commits need.
@@ -63,6 +64,19 @@ impl AccountArgs {
         Ok((Api::new(self.key.read()?, &options)?, Http::new(&options)?))
     }
 
+    /// The API's client alone, for what reads no media.
+    pub(crate) fn api(&self, defaults: &Defaults) -> Result<Api, CliError> {
+        let options = ClientOptions {
+            origin: defaults.origin.clone(),
+            ca_certificates: self.ca_certificates()?,
+            allow_private_hosts: self.allow_private_hosts,
+            max_per_host: 1,
+            connect_within: DEFAULT_CONNECT_WITHIN,
+            idle: DEFAULT_IDLE,
+        };
+        Ok(Api::new(self.key.read()?, &options)?)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "files of the user's, not of an archive")]
     fn ca_certificates(&self) -> Result<Vec<Vec<u8>>, CliError> {
         let read = |path: &PathBuf| {
@@ -107,6 +121,10 @@ pub(crate) struct TransferArgs {
     /// A transfer that brings fewer bytes per second over a minute is too slow; 0 is never.
     #[arg(long, value_name = "BYTES", env = "VFETCH_MIN_SPEED", default_value = "1k", value_parser = values::bytes)]
     pub(crate) min_speed: u64,
+    /// Files die so long after their job is done: the order in which they are fetched follows from it. [default: what is
+    /// learnt of each host, the ends of signed links, and a day for enterprise families]
+    #[arg(long, value_name = "DURATION", env = "VFETCH_DEADLINE", value_parser = values::duration)]
+    pub(crate) deadline: Option<Duration>,
     /// Do not wait for the disk: faster, and not safe against a power cut.
     #[arg(long, env = "VFETCH_NO_SYNC")]
     pub(crate) no_sync: bool,
@@ -123,6 +141,15 @@ impl TransferArgs {
             // No address, then, but a folder may have any name.
             None => Store::create(output, !self.no_sync)?,
         };
+        self.stage(store)
+    }
+
+    /// An archive that must be there.
+    pub(crate) fn open_existing(&self, place: &str) -> Result<Store, CliError> {
+        self.stage(Store::open(place, Open::Existing, !self.no_sync)?)
+    }
+
+    fn stage(&self, store: Store) -> Result<Store, CliError> {
         if let Some(staging) = &self.staging {
             store.stage_in(staging.clone())?;
         }
@@ -139,6 +166,7 @@ impl TransferArgs {
             max_file_bytes: self.max_file_size,
             limit_rate: self.limit_rate,
             min_speed: self.min_speed,
+            lifetime: self.deadline,
             ..Options::default()
         }
     }
@@ -189,4 +217,20 @@ pub(crate) struct OutputArgs {
     /// More: sources that were left (-v), what the engine does (-vv), what the network does (-vvv).
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+impl OutputArgs {
+    /// How a run into this archive is shown.
+    pub(crate) fn settings(&self, archive: &Path, redactor: Redactor, failed: Option<PathBuf>) -> Settings {
+        Settings {
+            progress: self.progress,
+            json: self.json,
+            results: Results::default(),
+            quiet: self.quiet,
+            verbose: self.verbose,
+            destination: archive.display().to_string(),
+            redactor,
+            failed,
+        }
+    }
 }

@@ -5,9 +5,16 @@ use std::process::ExitCode;
 
 use vfetch::engine::Error;
 use vfetch::net::NetError;
+use vfetch::retry::{Class, Failure};
 use vfetch::store::StoreError;
 use vfetch::text::Redactor;
 
+/// What was asked for cannot be done, now or later.
+pub(crate) const INCOMPLETE: u8 = 1;
+/// The account was refused.
+pub(crate) const AUTH: u8 = 3;
+/// It may well be done later.
+pub(crate) const AGAIN: u8 = 4;
 /// The arguments make no sense.
 pub(crate) const USAGE: u8 = 2;
 /// This machine failed: the disk, a permission, a limit.
@@ -32,6 +39,16 @@ impl CliError {
     /// This machine failed.
     pub(crate) fn local(message: impl Into<String>) -> Self {
         Self { code: LOCAL, message: message.into(), hint: None }
+    }
+
+    /// The account's listing cannot be read.
+    pub(crate) fn of_listing(failure: &Failure) -> Self {
+        let code = match failure.class() {
+            Class::Auth => AUTH,
+            Class::Permanent => INCOMPLETE,
+            Class::Transient => AGAIN,
+        };
+        Self { code, message: format!("the account's listing cannot be read: {failure}"), hint: None }
     }
 
     /// The same error with the way out, on a line of its own.

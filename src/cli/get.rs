@@ -1,7 +1,7 @@
 //! `vfetch get`: waits for jobs and brings their files home.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args as _, FromArgMatches as _};
@@ -23,7 +23,7 @@ Examples:
   vfetch get -i ids.txt -o ./out                a list of any length; rerun it at will
   jq -r .id log.jsonl | vfetch get -i - -o out  ids from another program
   vfetch get -i ids.txt -o out > SHA256SUMS     and later: sha256sum -c SHA256SUMS
-  vfetch get -i ids.txt -o s3://bucket/clips    into a bucket, with AWS_ACCESS_KEY_ID and the like set";
+  vfetch get -i ids.txt -o s3://bucket/clips    a bucket; AWS_ACCESS_KEY_ID and the like";
 
 /// Wait for jobs and bring their files home.
 ///
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
     let stop = archive::archive(&session, refs).await;
-    let retry_command = args.retry_command(&defaults);
+    let retry_command = retry_command(&args.output, &defaults);
     let how = report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: &retry_command };
     let summary = console.finish(&how);
     Ok(caught.exit_code().unwrap_or_else(|| summary.exit_code()))
@@ -104,28 +104,20 @@ impl GetArgs {
     }
 
     fn settings(&self, redactor: Redactor) -> report::Settings {
-        report::Settings {
-            progress: self.show.progress,
-            json: self.show.json,
-            results: self.results,
-            quiet: self.show.quiet,
-            verbose: self.show.verbose,
-            destination: self.output.display().to_string(),
-            redactor,
-            failed: self.failed.clone(),
-        }
+        let settings = self.show.settings(&self.output, redactor, self.failed.clone());
+        report::Settings { results: self.results, ..settings }
     }
+}
 
-    /// The command that tries jobs again, without their references. Those that the console names stand for themselves
-    /// only where bare ids belong to the default family.
-    fn retry_command(&self, defaults: &Defaults) -> String {
-        let mut words = vec![format!("vfetch get -o {}", report::quoted(&self.output.display().to_string()))];
-        if defaults.origin.as_str() != DEFAULT_ORIGIN {
-            words.push(format!("--base-url {}", defaults.origin));
-        }
-        if defaults.family.name() != DEFAULT_FAMILY {
-            words.push(format!("--family {DEFAULT_FAMILY}"));
-        }
-        words.join(" ")
+/// The command that tries jobs again, without their references. Those that the console names stand for themselves only
+/// where bare ids belong to the default family.
+pub(crate) fn retry_command(output: &Path, defaults: &Defaults) -> String {
+    let mut words = vec![format!("vfetch get -o {}", report::quoted(&output.display().to_string()))];
+    if defaults.origin.as_str() != DEFAULT_ORIGIN {
+        words.push(format!("--base-url {}", defaults.origin));
     }
+    if defaults.family.name() != DEFAULT_FAMILY {
+        words.push(format!("--family {DEFAULT_FAMILY}"));
+    }
+    words.join(" ")
 }

@@ -18,7 +18,7 @@ const USUAL_WIDTH: usize = 100;
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\
-On a terminal a table that fits it; elsewhere whole fields between tabs, without a head: job, state, files, size,
+On a terminal a table that fits it; elsewhere whole fields between tabs, without a head: job, state, files, size, \
 date, model, seed, prompt. Jobs come in natural order.
 
 Examples:
@@ -27,7 +27,7 @@ Examples:
   vfetch list out --model sdxl --seed 42         by what made it
   vfetch list out --state pending,partial        what is not home yet
   vfetch list out --since 7d --family realtime   of the last week, one family
-  vfetch list out --state failed | cut -f1 | vfetch get -i - -o out   ask again";
+  vfetch list out --state failed | cut -f1 | vfetch get -i - -o out";
 
 /// List the jobs of an archive by prompt, model, seed, family, state and date.
 #[derive(Debug, clap::Args)]
@@ -129,7 +129,7 @@ pub(crate) async fn run(args: ListArgs) -> Result<u8, CliError> {
         }
         out.end()
     };
-    let (closed, caught) = look::watched(&args.show, "reading", work).await?;
+    let (closed, caught) = look::watched(&args.show.without_bar(), "reading", work).await?;
     Ok(caught.exit_code().or(closed?).unwrap_or(0))
 }
 

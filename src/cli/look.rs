@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
@@ -21,8 +22,10 @@ use super::signals::{self, Caught};
 const PIPE: u8 = 141;
 /// Without a terminal a line says so often how far things are.
 const PLAIN_EACH: Duration = Duration::from_secs(10);
-/// With one, so often.
+/// With one a bar moves so often.
 const TICK_EACH: Duration = Duration::from_millis(100);
+/// What is over sooner needs no bar.
+const BAR_AFTER: Duration = Duration::from_millis(400);
 
 /// Which archive.
 #[derive(Debug, clap::Args)]
@@ -40,7 +43,7 @@ impl ArchiveArg {
 }
 
 /// What is shown, and how.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct ShowArgs {
     /// JSON on stdout, one object a line.
@@ -52,6 +55,19 @@ pub(crate) struct ShowArgs {
     /// Nothing but results.
     #[arg(short, long, env = "VFETCH_QUIET")]
     pub(crate) quiet: bool,
+}
+
+impl ShowArgs {
+    /// The same, without a bar unless one is asked for: for results that scroll by, or go through a pager.
+    pub(crate) fn without_bar(self) -> Self {
+        match self.progress {
+            report::Progress::Auto => Self { progress: report::Progress::None, ..self },
+            report::Progress::Bar
+            | report::Progress::Plain
+            | report::Progress::Json
+            | report::Progress::None => self,
+        }
+    }
 }
 
 /// Does work that blocks, with progress and signals; gives what it returned and the signal that came, if any.
@@ -87,6 +103,11 @@ impl Desk {
     /// Where results go.
     pub(crate) fn out(&self) -> Out<'_> {
         Out { desk: self, inner: BufWriter::new(io::stdout()), failed: None }
+    }
+
+    /// Takes the bar away: the work is done, and only words are left.
+    pub(crate) fn done(&self) {
+        self.watch.end();
     }
 
     /// Writes a line to stderr.
@@ -157,20 +178,22 @@ pub(crate) fn ended(written: io::Result<()>) -> Result<Option<u8>, CliError> {
 /// Shows how far things are, on stderr.
 struct Watch {
     bar: Option<ProgressBar>,
-    /// Dropping it ends the thread that writes plain lines.
-    _plain: Option<Sender<()>>,
+    /// The thread that moves the bar or writes lines; dropping the sender ends it.
+    ticking: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
 }
 
 impl Watch {
     fn start(show: &ShowArgs, what: &'static str, progress: &Arc<Progress>) -> Self {
-        match report::shown(show.progress, show.quiet) {
-            Shown::Bars => Self { bar: Some(bar(what, progress)), _plain: None },
-            Shown::Plain => {
-                Self { bar: None, _plain: Some(plain(progress, move |so_far| so_far.line(what))) }
+        let (bar, ticking) = match report::shown(show.progress, show.quiet) {
+            Shown::Bars => {
+                let bar = bar(what, progress);
+                (Some(bar.clone()), Some(move_bar(bar)))
             }
-            Shown::Json => Self { bar: None, _plain: Some(plain(progress, move |so_far| so_far.json(what))) },
-            Shown::Nothing => Self { bar: None, _plain: None },
-        }
+            Shown::Plain => (None, Some(write_lines(progress, move |so_far| so_far.line(what)))),
+            Shown::Json => (None, Some(write_lines(progress, move |so_far| so_far.json(what)))),
+            Shown::Nothing => (None, None),
+        };
+        Self { bar, ticking: Mutex::new(ticking) }
     }
 
     /// Writes something without a bar in between.
@@ -180,18 +203,29 @@ impl Watch {
             None => write(),
         }
     }
-}
 
-impl Drop for Watch {
-    fn drop(&mut self) {
+    /// Takes the bar away, for good.
+    fn end(&self) {
+        let ticking = self.ticking.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((sender, thread)) = ticking {
+            drop(sender);
+            let _ = thread.join();
+        }
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 }
 
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A bar that is not on the terminal yet.
 fn bar(what: &'static str, progress: &Arc<Progress>) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     let progress = Arc::clone(progress);
     let so_far = move |state: &ProgressState, to: &mut dyn fmt::Write| {
         let _ = to.write_str(&SoFar::of(&progress, state.elapsed()).line(what));
@@ -199,21 +233,41 @@ fn bar(what: &'static str, progress: &Arc<Progress>) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{spinner} {so_far}") {
         bar.set_style(style.with_key("so_far", so_far));
     }
-    bar.enable_steady_tick(TICK_EACH);
     bar
 }
 
-fn plain(progress: &Arc<Progress>, text: impl Fn(&SoFar) -> String + Send + 'static) -> Sender<()> {
+/// Puts the bar on the terminal when it is worth while, and moves it.
+fn move_bar(bar: ProgressBar) -> (Sender<()>, JoinHandle<()>) {
+    let (sender, receiver) = channel();
+    let thread = std::thread::spawn(move || {
+        if receiver.recv_timeout(BAR_AFTER) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+        loop {
+            bar.tick();
+            if receiver.recv_timeout(TICK_EACH) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    });
+    (sender, thread)
+}
+
+fn write_lines(
+    progress: &Arc<Progress>,
+    text: impl Fn(&SoFar) -> String + Send + 'static,
+) -> (Sender<()>, JoinHandle<()>) {
     let (sender, receiver) = channel();
     let progress = Arc::clone(progress);
-    std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         let mut elapsed = Duration::ZERO;
         while receiver.recv_timeout(PLAIN_EACH) == Err(RecvTimeoutError::Timeout) {
             elapsed += PLAIN_EACH;
             let _ = writeln!(io::stderr(), "{}", text(&SoFar::of(&progress, elapsed)));
         }
     });
-    sender
+    (sender, thread)
 }
 
 /// How far things are.

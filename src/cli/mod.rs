@@ -4,6 +4,7 @@
 //! [`refs`] and [`report`]. Everything here uses the library as any other program would.
 
 mod args;
+mod audit;
 mod demo;
 mod error;
 mod export;
@@ -15,8 +16,10 @@ mod mock;
 mod refs;
 mod repair;
 mod report;
+mod resume;
 mod signals;
 mod status;
+mod sync;
 mod values;
 mod verify;
 
@@ -52,9 +55,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Get(Box<get::GetArgs>),
+    Sync(Box<sync::SyncArgs>),
+    Resume(Box<resume::ResumeArgs>),
     Status(status::StatusArgs),
     List(list::ListArgs),
     Verify(verify::VerifyArgs),
+    Audit(Box<audit::AuditArgs>),
     Repair(Box<repair::RepairArgs>),
     Export(export::ExportArgs),
     Demo(demo::DemoArgs),
@@ -65,9 +71,12 @@ impl Command {
     async fn run(self) -> Result<u8, CliError> {
         match self {
             Self::Get(args) => get::run(*args).await,
+            Self::Sync(args) => sync::run(*args).await,
+            Self::Resume(args) => resume::run(*args).await,
             Self::Status(args) => status::run(args).await,
             Self::List(args) => list::run(args).await,
             Self::Verify(args) => verify::run(args).await,
+            Self::Audit(args) => audit::run(*args).await,
             Self::Repair(args) => repair::run(*args).await,
             Self::Export(args) => export::run(args).await,
             Self::Demo(args) => demo::run(args).await,

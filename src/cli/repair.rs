@@ -21,8 +21,8 @@ use super::{signals, verify};
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\
-Where the right bytes are looked for, in this order: another file of the archive with the same digest; the archive
-that --from names; the job's own sources. The first two need no key. A bad file is moved to .vfetch/quarantine right
+Where the right bytes are looked for, in this order: another file of the archive with the same digest; the archive \
+that --from names; the job's own sources. The first two need no key. A bad file is moved to .vfetch/quarantine right \
 before proven bytes take its place, and is never deleted; so are files that no record names.
 
 Exit code 0: all is right now; 1: something is gone or has no source; 4: try again later.
@@ -64,7 +64,7 @@ pub(crate) struct RepairArgs {
 
 /// Runs the command; its exit code.
 pub(crate) async fn run(args: RepairArgs) -> Result<u8, CliError> {
-    let store = Store::open(&args.archive.archive, Open::Existing, !args.transfer.no_sync)?;
+    let store = args.transfer.open_existing(&args.archive.archive)?;
     let from = args.from.as_ref().map(|from| Store::open(from, Open::Existing, true)).transpose()?;
     let session = args.session(&store)?;
     let stop = session.as_ref().map_or_else(CancellationToken::new, |session| session.stop_token());
@@ -75,7 +75,7 @@ pub(crate) async fn run(args: RepairArgs) -> Result<u8, CliError> {
     let desk = Desk::new(&args.show, "repairing", stop);
     let mut out = desk.out();
     let json = args.show.json;
-    let tools = Tools { from, session };
+    let tools = Tools { from, session, jobs: args.transfer.options().transfers };
     let repair = repair::repair(&store, tools, &options, &desk.stop, &desk.progress, |mended| {
         show(&mut out, json, &mended);
     });
@@ -122,6 +122,7 @@ fn show(out: &mut Out<'_>, json: bool, mended: &Mended) {
 }
 
 fn conclude(desk: &Desk, out: &mut Out<'_>, args: &RepairArgs, repair: &Repair, without_api: bool) {
+    desk.done();
     let stopped = desk.stop.is_cancelled();
     let left = repair.no_source + repair.later + repair.refused + repair.local;
     if args.show.json {

@@ -35,6 +35,7 @@ pub(crate) async fn run(args: StatusArgs) -> Result<u8, CliError> {
         if desk.stop.is_cancelled() {
             return Ok(None);
         }
+        desk.done();
         let mut out = desk.out();
         if json {
             out.line(format_args!("{}", status::json(&census)));

@@ -103,6 +103,7 @@ fn conclude(
     tally: &Tally,
     leftovers: Result<Vec<Leftover>, StoreError>,
 ) -> Result<(), CliError> {
+    desk.done();
     let leftovers = leftovers?;
     let stopped = desk.stop.is_cancelled();
     if json {

@@ -6,22 +6,30 @@
 //!
 //! A job that is named again while it is under way is passed over: it would be asked twice, and two tasks would write
 //! the same files. One that is named again later is looked at again, and found done.
+//!
+//! A job on which the service is still working waits, perhaps for as long as `--wait` allows, and holds nothing but its
+//! memory meanwhile. Such jobs do not count as under way, so that those behind them in the list are asked and brought
+//! home in the time; else a few thousand pending jobs at its beginning would let the rest of the list die. Their own
+//! bound is [`WAITING`]: where so many wait at once, the list is read on when one of them has ended.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
-use super::fetch::{self, Ended, Glance};
+use super::fetch::{self, Ended, Glance, Open};
 use super::{Error, Scope, Session};
 use crate::event::Event;
 use crate::job::{Asked, JobRef};
 use crate::retry::{Cause, Class, Failure};
-use crate::store::Found;
 
-/// Jobs that are under way at once, waiting ones included.
-const UNDER_WAY: usize = 4_096;
+/// Jobs that are under way at once: asked, ready or being transferred. As many as may be ready, so that what is known to
+/// die soon is found among many.
+const UNDER_WAY: usize = 3_072;
+/// Jobs that wait for the service at once. No account has so many in its queue; the number keeps memory flat.
+const WAITING: usize = 4_096;
 /// References that are read ahead.
 const READ_AHEAD: usize = 1_024;
 /// References that are looked at together.
@@ -43,8 +51,21 @@ pub struct BadRef {
 pub enum Stop {
     /// The API refuses the account.
     Account(Failure),
+    /// The account's listing of jobs cannot be read on.
+    Listing(Failure),
     /// This machine failed.
     Local(Error),
+}
+
+impl Stop {
+    /// What a listing that cannot be read means for the run.
+    #[must_use]
+    pub fn of_listing(failure: Failure) -> Self {
+        match failure.class() {
+            Class::Auth => Self::Account(failure),
+            Class::Permanent | Class::Transient => Self::Listing(failure),
+        }
+    }
 }
 
 /// Works on every job of the list; returns what ended the run early, if anything did.
@@ -54,14 +75,42 @@ pub async fn archive<I>(session: &Arc<Session>, refs: I) -> Option<Stop>
 where
     I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
 {
+    archive_in(session, refs, Order::AsListed).await
+}
+
+/// Which of two jobs goes first whose files die at the same moment, as far as anybody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The one that stands first in the list.
+    AsListed,
+    /// The one that stands last: for lists that begin with the newest job.
+    NewestFirst,
+}
+
+impl Order {
+    fn of(self, count: u64) -> u64 {
+        match self {
+            Self::AsListed => count,
+            Self::NewestFirst => u64::MAX - count,
+        }
+    }
+}
+
+/// As [`archive`], for a list in this order.
+pub async fn archive_in<I>(session: &Arc<Session>, refs: I, order: Order) -> Option<Stop>
+where
+    I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
+{
+    session.list_began.store(super::unix_seconds(), Ordering::Relaxed);
     let under_way = UnderWay::default();
     let mut run = Run { session, jobs: JoinSet::new(), refusals: 0, stopped: None };
+    let mut came = 0_u64;
     let mut batches = JoinSet::new();
     let mut refs = read_ahead(refs);
     let lookers = session.store.readers();
     let mut more = true;
     while more || !batches.is_empty() || !run.jobs.is_empty() {
-        let room = batches.len() < lookers && run.jobs.len() + batches.len() * BATCH < UNDER_WAY;
+        let room = batches.len() < lookers && run.has_room(batches.len() * BATCH);
         let mut batch = Vec::new();
         tokio::select! {
             biased;
@@ -73,21 +122,20 @@ where
             Some(looked) = batches.join_next() => run.begin(of_task(looked)),
             count = refs.recv_many(&mut batch, BATCH), if more && room => {
                 more = count > 0;
-                let (session, under_way) = (Arc::clone(session), under_way.clone());
-                batches.spawn_blocking(move || look_at(&session, &under_way, batch));
+                let (session, under_way, first) = (Arc::clone(session), under_way.clone(), came);
+                came += count as u64;
+                batches.spawn_blocking(move || {
+                    look_at(&session, &under_way, batch, |place| order.of(first + place))
+                });
             }
+            () = session.waiting.more.notified(), if more && !room => {}
         }
     }
     run.stopped
 }
 
-/// A job that is not done yet, with what its folder holds.
-struct Open {
-    asked: Asked,
-    found: Found,
-    present: Vec<bool>,
-    turn: Turn,
-}
+/// A job that is not done yet, and the right to work on it.
+type WithTurn = (Open, Turn);
 
 /// The jobs that are being looked at or worked on.
 #[derive(Clone, Default)]
@@ -124,19 +172,26 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn begin(&mut self, looked: (Vec<Open>, Option<Error>)) {
+    /// Whether further jobs may begin beside these and so many that are being looked at.
+    fn has_room(&self, looked_at: usize) -> bool {
+        let all = self.jobs.len() + looked_at;
+        all.saturating_sub(self.session.waiting.jobs()) < UNDER_WAY && all < UNDER_WAY + WAITING
+    }
+
+    fn begin(&mut self, looked: (Vec<WithTurn>, Option<Error>)) {
         let (open, failed) = looked;
         if let Some(error) = failed {
             self.stop(Stop::Local(error));
         }
-        for Open { asked, found, present, turn } in open {
+        for (open, turn) in open {
             if self.session.stop.is_cancelled() {
                 return;
             }
             let session = Arc::clone(self.session);
             self.jobs.spawn(async move {
-                let ended = fetch::fetch(&session, &asked, found, present).await;
-                ended.report(&session, &asked.job);
+                let job = open.asked.job.clone();
+                let ended = fetch::fetch(&session, open).await;
+                ended.report(&session, &job);
                 drop(turn);
                 ended
             });
@@ -144,6 +199,7 @@ impl Run<'_> {
     }
 
     fn note(&mut self, ended: Ended) {
+        note_unsettled(self.session, &ended);
         match ended {
             Ended::Failed(failure) if failure.class() == Class::Auth => self.note_refusal(failure),
             Ended::Local(error) if error.scope == Scope::Run => self.stop(Stop::Local(error)),
@@ -175,13 +231,20 @@ fn of_task<T>(ended: Result<T, JoinError>) -> T {
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
+fn note_unsettled(session: &Session, ended: &Ended) {
+    if !ended.is_settled() {
+        session.unsettled.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 fn look_at(
     session: &Session,
     under_way: &UnderWay,
     batch: Vec<Result<Asked, BadRef>>,
-) -> (Vec<Open>, Option<Error>) {
+    order: impl Fn(u64) -> u64,
+) -> (Vec<WithTurn>, Option<Error>) {
     let mut open = Vec::new();
-    for reference in batch {
+    for (place, reference) in (0_u64..).zip(batch) {
         if session.stop.is_cancelled() {
             break;
         }
@@ -195,10 +258,13 @@ fn look_at(
         // Taken before the look, so that what is found is what the one before has left.
         let Some(turn) = under_way.begin(&asked.job) else { continue };
         match fetch::glance(session, &asked.job) {
-            Glance::Open(found, present) => open.push(Open { asked, found, present, turn }),
+            Glance::Open(found, present) => {
+                open.push((Open { asked, order: order(place), found, present }, turn));
+            }
             Glance::Over(ended) => {
                 session.report(&Event::JobStarted { job: &asked.job });
                 ended.report(session, &asked.job);
+                note_unsettled(session, &ended);
                 if let Ended::Local(error) = ended
                     && error.scope == Scope::Run
                 {

@@ -7,8 +7,10 @@
 
 use std::sync::Arc;
 
+use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
+use crate::digests::Named;
 use crate::job::JobRef;
 use crate::manifest::Digest;
 use crate::media::{self, Completeness, MediaKind, NotMedia, Sniff, Walker};
@@ -64,6 +66,9 @@ pub struct Open<D: Disk> {
     total: Option<u64>,
     /// The document that the answer's type announces.
     announced: Option<NotMedia>,
+    /// The digests that the host names, and what the one takes that is not computed anyway.
+    named: Named,
+    md5: Option<Md5>,
     checkpoint_bytes: u64,
 }
 
@@ -172,6 +177,16 @@ impl<D: Disk> Assembly<D> {
         }
     }
 
+    /// Notes which digests the host names for the whole. One that would have to be computed from the first byte is
+    /// looked at only where nothing has come yet.
+    pub fn expect_digests(&mut self, named: Named) {
+        let Some(open) = &mut self.open else { return };
+        if named.wants_md5() && open.partial.bytes() == 0 {
+            open.md5 = Some(Md5::new());
+        }
+        open.named.add(named);
+    }
+
     /// Begins at the first byte with what comes from this source; an empty one is nobody's.
     pub fn begin(
         &mut self,
@@ -186,10 +201,7 @@ impl<D: Disk> Assembly<D> {
             }
             None => self.staging.begin(&self.job, self.output)?,
         };
-        let (hasher, walker) = (Sha256::new(), Walker::new());
-        let (total_later, announced, checkpoint_bytes) = (None, None, 0);
-        let mut open =
-            Open { partial, hasher, walker, source, etag, total: total_later, announced, checkpoint_bytes };
+        let mut open = Open::at(partial, Sha256::new(), Walker::new(), source, etag);
         open.expect(total);
         self.open = Some(open);
         Ok(())
@@ -205,6 +217,9 @@ impl<D: Disk> Assembly<D> {
             return Err(not_media(document).into());
         }
         open.hasher.update(bytes);
+        if let Some(md5) = &mut open.md5 {
+            md5.update(bytes);
+        }
         open.partial.append(bytes)?;
         if open.partial.bytes() > self.max_bytes {
             return Err(Failure::new(Cause::TooLarge, format!("more than {} bytes", self.max_bytes)).into());
@@ -251,6 +266,8 @@ impl<D: Disk> Assembly<D> {
     pub fn finish(&mut self, delimited: bool) -> Result<Whole<D>, Failure> {
         let Some(open) = self.open.take() else { return Err(Failure::new(Cause::Empty, "")) };
         let bytes = open.partial.bytes();
+        let digest = Digest::finish(open.hasher);
+        let belied = open.named.belied_by(&digest, open.md5.map(|md5| md5.finalize().into()));
         let verdict = open.walker.finish();
         let document = media::in_place_of_media(verdict.sniff, open.announced);
         let refused = match (document, verdict.completeness) {
@@ -265,7 +282,9 @@ impl<D: Disk> Assembly<D> {
             (_, Completeness::Untold) if !delimited => {
                 Some(Failure::new(Cause::Incomplete, "nothing tells whether this is all of it"))
             }
-            (None, Completeness::Whole | Completeness::Untold) => None,
+            (None, Completeness::Whole | Completeness::Untold) => {
+                belied.map(|header| Failure::new(Cause::DigestMismatch, header))
+            }
         };
         if let Some(failure) = refused {
             open.partial.discard();
@@ -275,11 +294,17 @@ impl<D: Disk> Assembly<D> {
             Sniff::Kind(kind) => kind,
             Sniff::Unknown | Sniff::NotMedia(_) => MediaKind::Unknown,
         };
-        Ok(Whole { partial: open.partial, digest: Digest::finish(open.hasher), bytes, kind })
+        Ok(Whole { partial: open.partial, digest, bytes, kind })
     }
 }
 
 impl<D: Disk> Open<D> {
+    fn at(partial: Partial<D>, hasher: Sha256, walker: Walker, source: String, etag: Option<String>) -> Self {
+        let checkpoint_bytes = partial.bytes();
+        let (total, announced, named, md5) = (None, None, Named::default(), None);
+        Self { partial, hasher, walker, source, etag, total, announced, named, md5, checkpoint_bytes }
+    }
+
     fn part(&self) -> Part {
         let (source, etag) = (self.source.clone(), self.etag.clone());
         Part { source, etag, total: self.total, bytes: self.partial.bytes() }
@@ -306,15 +331,15 @@ impl<D: Disk> LeftOver<D> {
     /// Reads the part again, hashing and walking its bytes; `None` where they are no longer what they were. Blocks.
     pub fn read(self) -> Result<Option<Open<D>>, StoreError> {
         let mut walker = Walker::new();
-        let Some((mut partial, hasher)) =
+        let Some((partial, hasher)) =
             self.staging.resume(&self.job, self.output, |bytes| walker.feed(bytes))?
         else {
             return Ok(None);
         };
-        let Part { source, etag, total, bytes: checkpoint_bytes } = self.part;
-        partial.expect(total);
-        let announced = None;
-        Ok(Some(Open { partial, hasher, walker, source, etag, total, announced, checkpoint_bytes }))
+        let Part { source, etag, total, bytes: _ } = self.part;
+        let mut open = Open::at(partial, hasher, walker, source, etag);
+        open.expect(total);
+        Ok(Some(open))
     }
 }
 

@@ -13,6 +13,7 @@ use super::assembly::{Assembly, Trouble};
 use super::{Error, Session};
 use crate::event::{Event, FileRef};
 use crate::job::without_secrets;
+use crate::lifetime::{Birth, Lesson};
 use crate::media::{self, MediaKind};
 use crate::net::Media;
 use crate::plan::Answer;
@@ -35,12 +36,16 @@ pub(super) struct Fetched {
     pub(super) kind: MediaKind,
     pub(super) etag: Option<String>,
     pub(super) last_modified: Option<String>,
+    /// What the host said about how long it keeps the file.
+    pub(super) lesson: Option<Lesson>,
+    /// When the file came to be, where the host said so.
+    pub(super) birth: Option<Birth>,
 }
 
 /// Why an attempt brought nothing.
 pub(super) enum Stopped {
-    /// The source failed; `progress` says whether new bytes came.
-    Source { failure: Failure, progress: bool },
+    /// The source failed when so many bytes were here.
+    Source { failure: Failure, reached_bytes: u64 },
     /// This machine failed.
     Here(Error),
     /// The run is being stopped.
@@ -49,7 +54,7 @@ pub(super) enum Stopped {
 
 impl From<Failure> for Stopped {
     fn from(failure: Failure) -> Self {
-        Self::Source { failure, progress: false }
+        Self::Source { failure, reached_bytes: 0 }
     }
 }
 
@@ -91,22 +96,20 @@ impl<'a> Draft<'a> {
         let answer = Answer { etag: answer.etag.filter(|etag| self.is_harmless(etag)), ..answer };
         let placed = self.assembly.place(&resume, &answer, &source);
         self.assembly.expect_document(media.content_type().and_then(media::announced));
-        let before = self.assembly.bytes();
+        self.assembly.expect_digests(media.digests());
         let received = match placed {
             Ok(()) => {
-                self.announce(before);
+                self.announce(self.assembly.bytes());
                 self.receive(&mut media).await
             }
             Err(trouble) => Err(trouble.into()),
         };
-        let progress = self.assembly.bytes() > before;
-        if let Err(stopped) = received {
-            return Err(self.settle(stopped, progress));
-        }
+        received.map_err(|stopped| self.settle(stopped))?;
         let etag = media.etag().filter(|etag| self.is_harmless(etag));
         let last_modified = media.last_modified().filter(|moment| self.is_harmless(moment));
-        let (proven, kind) = self.prove(media.is_delimited(), progress).await?;
-        Ok(Fetched { proven, kind, etag, last_modified })
+        let (lesson, birth) = media.lifetime(super::unix_seconds());
+        let (proven, kind) = self.prove(media.is_delimited()).await?;
+        Ok(Fetched { proven, kind, etag, last_modified, lesson, birth })
     }
 
     /// What a host says goes into records as it is, unless it says the key: where it stands beside the API it knows it.
@@ -119,9 +122,9 @@ impl<'a> Draft<'a> {
         self.assembly.begin(String::new(), None, Some(bytes.len() as u64))?;
         self.announce(0);
         let taken = self.assembly.take(bytes).map_err(Stopped::from);
-        taken.map_err(|stopped| self.settle(stopped, false))?;
-        let (proven, kind) = self.prove(true, false).await?;
-        Ok(Fetched { proven, kind, etag: None, last_modified: None })
+        taken.map_err(|stopped| self.settle(stopped))?;
+        let (proven, kind) = self.prove(true).await?;
+        Ok(Fetched { proven, kind, etag: None, last_modified: None, lesson: None, birth: None })
     }
 
     /// Leaves what has come in a state from which a later run can go on.
@@ -145,11 +148,12 @@ impl<'a> Draft<'a> {
     }
 
     /// After a failure: see [`Assembly::settle`] and [`Assembly::forget`].
-    fn settle(&mut self, stopped: Stopped, progress: bool) -> Stopped {
+    fn settle(&mut self, stopped: Stopped) -> Stopped {
+        let reached_bytes = self.assembly.bytes();
         match stopped {
             Stopped::Source { failure, .. } => {
                 self.assembly.settle(failure.cause);
-                Stopped::Source { failure, progress }
+                Stopped::Source { failure, reached_bytes }
             }
             Stopped::Here(error) => {
                 self.assembly.forget();
@@ -180,9 +184,10 @@ impl<'a> Draft<'a> {
     }
 
     /// Judges the whole, and proves it. `delimited` says whether the protocol vouches for its end.
-    async fn prove(&mut self, delimited: bool, progress: bool) -> Result<(Proven, MediaKind), Stopped> {
+    async fn prove(&mut self, delimited: bool) -> Result<(Proven, MediaKind), Stopped> {
+        let reached_bytes = self.assembly.bytes();
         let whole = self.assembly.finish(delimited);
-        let whole = whole.map_err(|failure| Stopped::Source { failure, progress })?;
+        let whole = whole.map_err(|failure| Stopped::Source { failure, reached_bytes })?;
         let proven = self.session.store.prove(whole.partial, whole.digest, whole.bytes).await?;
         Ok((proven, whole.kind))
     }
@@ -239,5 +244,27 @@ impl Pace {
         }
         (self.bytes, self.since) = (0, now);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "a test makes its own moments")]
+    use super::*;
+
+    #[test]
+    fn a_transfer_is_too_slow_when_a_whole_minute_brought_too_little() {
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        let slow = |pace: &mut Pace, bytes, seconds| {
+            pace.add(bytes, after(seconds)).err().map(|failure| failure.cause)
+        };
+        let mut pace = Pace { least: 60 * 1024, bytes: 0, since: began };
+        assert_eq!(slow(&mut pace, 1, 59), None, "a minute is not over");
+        assert_eq!(slow(&mut pace, 60 * 1024, 60), None, "it was fast enough");
+        assert_eq!(slow(&mut pace, 60 * 1024 - 1, 119), None, "a minute is not over");
+        assert_eq!(slow(&mut pace, 0, 120), Some(Cause::TooSlow), "one byte less than the least");
+        let mut never = Pace { least: 0, bytes: 0, since: began };
+        assert_eq!(slow(&mut never, 0, 600), None);
     }
 }

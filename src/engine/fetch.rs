@@ -4,6 +4,7 @@
 //!    asked. A damaged record counts as none.
 //! 2. The API is asked until the job is done, failed, or the wait is over. A pending job is noted once a run, and
 //!    holds nothing while it waits.
+//!    What the API does not know, or gives no links for, is taken from the account's listing, where that has links.
 //! 3. [`plan::keep`] says which files serve which outputs; the others are fetched, all at once, each as
 //!    [`super::output`] says.
 //! 4. Files and record are committed ([`crate::store::local`]), and only then the job counts as archived.
@@ -21,21 +22,26 @@
 //! 7. A job is passed over only after a look at each file that it names.
 //! 8. A killed run leaves at most whole files without a record, and parts in the staging area.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use serde_json::Map;
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
+use url::Url;
 
-use super::output::{self, Brought, Delivery, JobContext};
+use super::output::{self, Brought, Delivery, JobContext, Listed};
 use super::{Error, Session, record};
 use crate::event::{Event, JobEnd};
 use crate::job::{Asked, JobRef};
 use crate::layout::{self, Key};
+use crate::lifetime::{self, Birth};
+use crate::listing;
 use crate::manifest::{FileRecord, Manifest, MissingRecord, State};
 use crate::plan::{self, FilePlan, Moment};
-use crate::reply::{Done, Pending, PendingWhy, Reply};
+use crate::reply::{Done, Output, Pending, PendingWhy, Reply, Source};
 use crate::retry::{Cause, Class, Failure, PollSchedule, backoff};
 use crate::store::{Found, Proven, StoreError};
 
@@ -60,7 +66,28 @@ pub(super) enum Ended {
     Cancelled,
 }
 
+/// A job that is to be worked on.
+pub(super) struct Open {
+    pub(super) asked: Asked,
+    /// Its place in the list.
+    pub(super) order: u64,
+    /// What its folder holds.
+    pub(super) found: Found,
+    /// Which files of its record are there.
+    pub(super) present: Vec<bool>,
+}
+
 impl Ended {
+    /// Whether a later run would find nothing to add, as far as this one can tell.
+    pub(super) fn is_settled(&self) -> bool {
+        match self {
+            Self::Kept(_) | Self::Archived(_) => true,
+            Self::Incomplete(manifest) => manifest.missing.iter().all(crate::event::is_for_good),
+            Self::Failed(failure) => failure.class() == Class::Permanent,
+            Self::Pending | Self::Local(_) | Self::Cancelled => false,
+        }
+    }
+
     pub(super) fn report(&self, session: &Session, job: &JobRef) {
         let text;
         let end = match self {
@@ -138,8 +165,8 @@ fn check_digests(
 }
 
 /// Works on one job until it is archived, or cannot be in this run.
-pub(super) async fn fetch(session: &Session, asked: &Asked, found: Found, present: Vec<bool>) -> Ended {
-    work(session, asked, found, present, None).await
+pub(super) fn fetch(session: &Session, open: Open) -> impl Future<Output = Ended> + Send {
+    work(session, open, None)
 }
 
 /// Works on a job of which these files are bad, however whole they look: they count as not there, and are put aside
@@ -149,23 +176,23 @@ pub(super) async fn mend(session: &Session, asked: &Asked, found: Found, bad: Ve
         Found::Record(manifest, _) => vec![true; manifest.files.len()],
         Found::Nothing | Found::Damaged { .. } => Vec::new(),
     };
-    work(session, asked, found, present, Some(bad)).await
+    work(session, Open { asked: asked.clone(), order: 0, found, present }, Some(bad)).await
 }
 
-async fn work(
-    session: &Session,
-    asked: &Asked,
-    mut found: Found,
-    mut present: Vec<bool>,
-    bad: Option<Vec<String>>,
-) -> Ended {
+async fn work(session: &Session, open: Open, bad: Option<Vec<String>>) -> Ended {
+    let Open { asked, order, mut found, mut present } = open;
     session.report(&Event::JobStarted { job: &asked.job });
+    if let Found::Record(manifest, _) = &found {
+        for (url, lesson) in lifetime::recorded_losses(manifest) {
+            session.learn(&url, &asked.job.family, Some(lesson));
+        }
+    }
     let mut conflicts = 0;
     loop {
         if let Found::Damaged { why, .. } = &found {
             session.report(&Event::Warning { job: Some(&asked.job), text: why });
         }
-        let mut job = OneJob::new(session, asked, found, present, bad.clone());
+        let mut job = OneJob::new(session, &asked, order, (found, present), bad.clone());
         match job.run().await {
             Err(Ended::Local(Error { source: StoreError::Conflict { .. }, .. })) if conflicts < CONFLICTS => {
                 conflicts += 1;
@@ -183,31 +210,39 @@ async fn work(
 struct OneJob<'a> {
     session: &'a Session,
     asked: &'a Asked,
+    order: u64,
     found: Found,
     present: Vec<bool>,
     /// Where the job is being mended: the names in its folder that are to be put aside before anything is committed.
     bad: Option<Vec<String>>,
-    deadline: Moment,
-    wait_until: Moment,
+    /// When the job was first asked for: its times run from then on, and not while others go first.
+    began: Option<Moment>,
     /// Whether the job was seen pending, by this run or an earlier one: then its files may come late.
     fresh: bool,
     noted: bool,
     polls: PollSchedule,
     failures: u32,
     unknown_until: Option<Moment>,
-    ahead: Option<OwnedSemaphorePermit>,
+    /// A place among what is ready, for the first file; held while the answer may be that there is one.
+    place: Option<OwnedSemaphorePermit>,
+    birth: Birth,
+    /// Whether the outputs are the listing's, because the API has no answer.
+    rescued: bool,
 }
 
 impl<'a> OneJob<'a> {
     fn new(
         session: &'a Session,
         asked: &'a Asked,
-        found: Found,
-        mut present: Vec<bool>,
+        order: u64,
+        (found, mut present): (Found, Vec<bool>),
         bad: Option<Vec<String>>,
     ) -> Self {
-        let began = session.moment();
         let seen_pending = matches!(&found, Found::Record(manifest, _) if manifest.pending_seen_at.is_some() && manifest.done_seen_at.is_none());
+        let recorded = match &found {
+            Found::Record(manifest, _) => Birth::recorded(manifest),
+            Found::Nothing | Found::Damaged { .. } => None,
+        };
         if let (Some(bad), Found::Record(manifest, _)) = (&bad, &found) {
             for (file, present) in manifest.files.iter().zip(&mut present) {
                 *present &= !bad.contains(&file.path);
@@ -216,17 +251,19 @@ impl<'a> OneJob<'a> {
         Self {
             session,
             asked,
+            order,
             found,
             present,
             bad,
-            deadline: began + session.options.timeout,
-            wait_until: began + session.options.wait,
+            began: None,
+            birth: recorded.unwrap_or(Birth::Before(session.list_began.load(Ordering::Relaxed))),
+            rescued: false,
             fresh: asked.submitted || seen_pending,
             noted: false,
             polls: PollSchedule::default(),
             failures: 0,
             unknown_until: None,
-            ahead: None,
+            place: None,
         }
     }
 
@@ -237,21 +274,61 @@ impl<'a> OneJob<'a> {
             done = self.poll() => done?,
         };
         self.warn_of_another_id(&done);
-        self.bring_home(done).await
+        // In a box of its own, as everything is that many jobs wait for and few have begun: a job that waits is small.
+        Box::pin(self.bring_home(done)).await
     }
 
     /// Asks until the job is done.
     async fn poll(&mut self) -> Result<Done, Ended> {
         loop {
-            if self.ahead.is_none() {
-                self.ahead = self.session.ahead.clone().acquire_owned().await.ok();
+            if self.place.is_none() {
+                self.place = self.session.ready.clone().acquire_owned().await.ok();
             }
-            match ask(self.session, &self.asked.job, self.deadline).await {
+            self.began.get_or_insert_with(|| self.session.moment());
+            match Box::pin(ask(self.session, &self.asked.job, self.deadline())).await {
                 Ok(Reply::Done(done)) => return Ok(done),
-                Ok(Reply::Pending(pending)) => self.wait_for(&pending).await?,
-                Err(failure) => self.endure(failure).await?,
+                Ok(Reply::Pending(pending)) => {
+                    match self.rescue(pending.why == PendingWhy::NoOutputYet, "it has no link yet") {
+                        Some(done) => return Ok(done),
+                        None => self.wait_for(&pending).await?,
+                    }
+                }
+                Err(failure) => match self.rescue(is_about_the_job(&failure), &failure.to_string()) {
+                    Some(done) => return Ok(done),
+                    None => self.endure(failure).await?,
+                },
             }
         }
+    }
+
+    /// The listing's outputs, where the API has no answer and will not have one.
+    fn rescue(&mut self, hopeless: bool, why: &str) -> Option<Done> {
+        let links = self.asked.listed.iter().enumerate();
+        let output = |(index, link): (usize, &Option<Url>)| {
+            let unusable = || Source::Unusable("the listing has no link for it".into());
+            let source = link.clone().map_or_else(unusable, Source::Url);
+            Output { index, source: Some(source), proxy: None }
+        };
+        if !hopeless || !self.asked.listed.iter().any(Option::is_some) {
+            return None;
+        }
+        self.rescued = true;
+        let text =
+            format!("its files are taken from the account's listing, since the API has no answer: {why}");
+        self.session.report(&Event::Warning { job: Some(&self.asked.job), text: &text });
+        Some(Done { answered_id: None, outputs: links.map(output).collect(), meta: None, rest: Map::new() })
+    }
+
+    fn wait_until(&self) -> Moment {
+        self.since_began(self.session.options.wait)
+    }
+
+    fn deadline(&self) -> Moment {
+        self.since_began(self.session.options.timeout)
+    }
+
+    fn since_began(&self, span: Duration) -> Moment {
+        self.began.unwrap_or_else(|| self.session.moment()) + span
     }
 
     /// The service is still working: notes that, and waits for the next poll.
@@ -264,11 +341,14 @@ impl<'a> OneJob<'a> {
             PendingWhy::NoOutputYet => ("done, but without a link yet", false),
         };
         self.fresh |= working;
+        if working {
+            self.birth = Birth::At(super::unix_seconds());
+        }
         if working && !std::mem::replace(&mut self.noted, true) {
             self.note_pending().await?;
         }
         let wait = self.polls.next_wait(pending.eta, super::dice());
-        self.pause(why, pending.eta, wait, self.wait_until, Ended::Pending).await
+        self.pause(why, pending.eta, wait, self.wait_until(), Ended::Pending).await
     }
 
     /// The API did not answer as it should: waits where that may pass, ends the job where it will not.
@@ -278,9 +358,8 @@ impl<'a> OneJob<'a> {
             let until = *self.unknown_until.get_or_insert(now + UNKNOWN_FOR);
             if now < until {
                 let over = Ended::Failed(failure);
-                return self
-                    .pause("not known to the API yet", None, UNKNOWN_WAIT, self.wait_until, over)
-                    .await;
+                let until = self.wait_until();
+                return self.pause("not known to the API yet", None, UNKNOWN_WAIT, until, over).await;
             }
         }
         if failure.class() != Class::Transient {
@@ -292,7 +371,7 @@ impl<'a> OneJob<'a> {
         }
         let wait = backoff(self.failures, failure.retry_after, super::dice());
         let why = failure.to_string();
-        self.pause(&why, None, wait, self.deadline, Ended::Failed(failure)).await
+        self.pause(&why, None, wait, self.deadline(), Ended::Failed(failure)).await
     }
 
     /// Waits, holding nothing; ends as `over` where the wait is over, and at once where the job's time would be.
@@ -304,14 +383,15 @@ impl<'a> OneJob<'a> {
         until: Moment,
         over: Ended,
     ) -> Result<(), Ended> {
-        self.ahead = None;
+        self.place = None;
         let now = self.session.moment();
         let left = until.saturating_sub(now);
         let wait = wait.min(left);
-        if left.is_zero() || now + wait >= self.deadline {
+        if left.is_zero() || now + wait >= self.deadline() {
             return Err(over);
         }
         self.session.report(&Event::JobWaiting { job: &self.asked.job, why, eta, wait });
+        let _waits = self.session.waiting.begin();
         tokio::time::sleep(wait).await;
         Ok(())
     }
@@ -323,7 +403,7 @@ impl<'a> OneJob<'a> {
             return Ok(());
         }
         let note = record::pending(&self.asked.job, &self.found);
-        self.commit(Vec::new(), note).await.map(drop)
+        Box::pin(self.commit(Vec::new(), note)).await.map(drop)
     }
 
     fn names_files(&self) -> bool {
@@ -331,12 +411,11 @@ impl<'a> OneJob<'a> {
     }
 
     async fn end_failed(&mut self, failure: Failure) -> Ended {
-        let about_the_job = matches!(failure.cause, Cause::JobFailed | Cause::JobNotFound | Cause::Rejected);
-        if self.names_files() || !about_the_job {
+        if self.names_files() || !is_about_the_job(&failure) {
             return Ended::Failed(failure);
         }
         let note = record::failed(&self.asked.job, &self.found, &failure);
-        match self.commit(Vec::new(), note).await {
+        match Box::pin(self.commit(Vec::new(), note)).await {
             Ok(_) => Ended::Failed(failure),
             Err(ended) => ended,
         }
@@ -352,29 +431,38 @@ impl<'a> OneJob<'a> {
 
     /// Fetches what is not here yet, and commits.
     async fn bring_home(&mut self, done: Done) -> Result<Ended, Ended> {
-        let split = self.split(&done)?;
+        let beside = if self.rescued { Vec::new() } else { beside(&done, &self.asked.listed) };
+        let split = self.split(&done, &beside)?;
         let to_fetch = &split.to_fetch;
         let session = self.session;
         let job = &self.asked.job;
         session.report(&Event::JobReady { job, outputs: done.outputs.len(), to_fetch: to_fetch.len() });
+        session.note_birth(&job.family, Some(self.birth));
         let answered_at = session.moment();
         let context = JobContext {
             session,
             job,
-            deadline: self.deadline,
+            order: self.order,
+            birth: self.birth,
+            left: self.deadline().saturating_sub(answered_at),
+            begun: OnceLock::new(),
+            listed: if self.rescued { Listed::Alone } else { Listed::Beside(beside) },
             fresh_until: self.fresh.then(|| answered_at + plan::FRESH_FOR),
             answered_at,
             refreshed: OnceCell::new(),
-            ahead: Mutex::new(self.ahead.take()),
+            place: Mutex::new(self.place.take()),
         };
         let haul = bring_all(&context, &done, to_fetch).await;
         drop(context);
-        self.commit_haul(done, split, haul).await
+        Box::pin(self.commit_haul(done, split, haul)).await
     }
 
-    fn split(&self, done: &Done) -> Result<Split, Ended> {
+    fn split(&self, done: &Done, beside: &[Option<Url>]) -> Result<Split, Ended> {
         let here: Vec<FileRecord> = self.here().cloned().collect();
-        let identities: Vec<plan::Identity> = done.outputs.iter().map(output::identity).collect();
+        let listed = |place: usize| beside.get(place).and_then(Option::as_ref);
+        let outputs = done.outputs.iter().enumerate();
+        let identities: Vec<plan::Identity> =
+            outputs.map(|(place, output)| output::identity(output, listed(place))).collect();
         let mut plans = plan::keep(&identities, &here);
         if self.bad.is_some() && !plan::keep_the_others(&mut plans, &here) {
             let why = "the answer has no longer the outputs that are here";
@@ -407,7 +495,7 @@ impl<'a> OneJob<'a> {
         files.iter().zip(&self.present).filter(|(_, present)| **present).map(|(file, _)| file)
     }
 
-    async fn commit_haul(&mut self, done: Done, split: Split, haul: Haul) -> Result<Ended, Ended> {
+    async fn commit_haul(&mut self, done: Done, split: Split, mut haul: Haul) -> Result<Ended, Ended> {
         let Split { mut kept, mut spare, .. } = split;
         spare.retain(|old| !haul.came.iter().any(|new| new.output == old.output));
         let refetch_failed =
@@ -426,7 +514,15 @@ impl<'a> OneJob<'a> {
         let stays = nothing_new && (cut_short || loses || says_little || !spare.is_empty());
         let mut shown = draft.manifest.clone();
         if !stays {
-            shown = self.commit(draft.files, draft.manifest).await?;
+            shown = match (self.commit(draft.files, draft.manifest).await, haul.here) {
+                (Ok(committed), here) => {
+                    haul.here = here;
+                    committed
+                }
+                // What went wrong first says more.
+                (Err(_), Some(here)) => return Err(Ended::Local(here)),
+                (Err(ended), None) => return Err(ended),
+            };
         }
         // What a run was asked to fetch again and could not is not done, though the archive has it.
         shown.files.retain(|file| !spare.iter().any(|spare| spare.output == file.output));
@@ -456,6 +552,25 @@ impl<'a> OneJob<'a> {
         self.found = Found::Record(Box::new(manifest.clone()), version);
         Ok(manifest)
     }
+}
+
+fn is_about_the_job(failure: &Failure) -> bool {
+    matches!(failure.cause, Cause::JobFailed | Cause::JobNotFound | Cause::Rejected)
+}
+
+/// The listing's links beside the answer's.
+fn beside(done: &Done, listed: &[Option<Url>]) -> Vec<Option<Url>> {
+    let url = |source: &'_ Option<Source>| match source {
+        Some(Source::Url(url)) => Some(url.clone()),
+        Some(Source::Inline(_) | Source::Unusable(_)) | None => None,
+    };
+    let links: Vec<Vec<Url>> = done
+        .outputs
+        .iter()
+        .map(|output| [url(&output.source), url(&output.proxy)].into_iter().flatten().collect())
+        .collect();
+    let links: Vec<Vec<&Url>> = links.iter().map(|links| links.iter().collect()).collect();
+    listing::pair(&links, listed)
 }
 
 /// Moves what has these names in a job's folder into the quarantine.
@@ -516,7 +631,8 @@ async fn bring_all(context: &JobContext<'_>, done: &Done, to_fetch: &[usize]) ->
             && haul.here.is_none()
             && let Some(place) = left.next()
         {
-            under_way.push(output::bring(context, &done.outputs[*place]));
+            // Boxed, since the set has room for one more than it holds.
+            under_way.push(Box::pin(output::bring(context, *place, &done.outputs[*place])));
         }
         match under_way.next().await {
             Some(brought) => haul.add(brought),

@@ -3,36 +3,50 @@
 //! [`archive::archive`] takes many jobs, [`fetch`] one job, [`output`] one of its outputs over all its sources,
 //! [`download`] one attempt at one source, and [`assembly`] puts the bytes together. A [`Session`] holds what they share.
 //!
-//! Three limits keep a run within bounds, and a job that waits holds none of them:
+//! Four limits keep a run within bounds:
 //! - *slots*: files transferred at once (`--jobs`);
 //! - *lanes*: requests at once to one host (`--max-per-host`), adapted to what the host bears;
-//! - *ahead*: jobs that were asked and whose files have not begun, so that links do not grow old in a queue.
+//! - *ready*: files whose links are known and whose transfer has not begun. Among them those that die first go first
+//!   ([`gate`]), so there are many of them, and not so many that links grow old in the queue;
+//! - *under way* and *waiting*: jobs ([`archive`]).
+//!
+//! A job that waits for the service holds no slot, no lane and no place among the ready.
 
+pub mod account;
 pub mod archive;
 pub mod assembly;
+pub mod audit;
 mod download;
 mod error;
 mod fetch;
+mod gate;
 mod output;
 mod rate;
 mod record;
 pub mod repair;
+pub mod resume;
 mod sorted;
 pub mod survey;
+pub mod sync;
 pub mod verify;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, Reporter};
+use crate::job::Family;
+use crate::lifetime::{self, Birth, Lesson, Lifetimes};
 use crate::net::{Api, Http};
 use crate::plan::{DEFAULT_RETRIES, Moment};
 use crate::store::{Staging, Store};
 pub use error::{Error, Scope};
+use gate::Gate;
+use url::Url;
 
 /// What a run is allowed, and how patient it is.
 #[derive(Clone, Debug)]
@@ -41,7 +55,8 @@ pub struct Options {
     pub transfers: usize,
     /// How long a pending job is waited for; zero asks once.
     pub wait: Duration,
-    /// How long a whole job may take, whatever progress it makes.
+    /// How long a whole job may take from its first question on, whatever progress it makes. Time in which its files are
+    /// ready and other files of the run go first does not count: the job can do nothing about it.
     pub timeout: Duration,
     /// How many failures in a row, each of which may pass, are put up with.
     pub retries: u32,
@@ -57,6 +72,8 @@ pub struct Options {
     pub force: bool,
     /// Do not ask again for jobs that are failed or gone.
     pub skip_gone: bool,
+    /// How long files live after their job is done, where the user knows better than what can be learnt.
+    pub lifetime: Option<Duration>,
 }
 
 /// Files transferred at once, unless the user says otherwise.
@@ -83,6 +100,7 @@ impl Default for Options {
             check: false,
             force: false,
             skip_gone: false,
+            lifetime: None,
         }
     }
 }
@@ -97,10 +115,20 @@ pub struct Session {
     reporter: Arc<dyn Reporter>,
     stop: CancellationToken,
     began: Instant,
-    slots: Arc<Semaphore>,
-    ahead: Arc<Semaphore>,
+    gate: Arc<Gate>,
+    ready: Arc<Semaphore>,
     rate: rate::Limit,
+    lifetimes: Mutex<Lifetimes>,
+    /// When the list was begun, in seconds since 1970: jobs that are first seen to be done in one run are equal in age as
+    /// far as anybody knows, and so keep the order of the list.
+    list_began: AtomicU64,
+    waiting: Waiting,
+    unsettled: AtomicU64,
 }
+
+/// Files whose links are known and whose transfer has not begun. More of them would find better ones to begin with, and
+/// let their links grow older; what is found among so many is nearly all there is to find.
+const READY_MAX: usize = 2_048;
 
 impl Session {
     /// Puts the parts of a run together and locks the archive's staging area.
@@ -114,19 +142,18 @@ impl Session {
         options: Options,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Self, crate::store::StoreError> {
-        /// Jobs asked ahead for each slot: enough that no slot waits for an answer of the API.
-        const AHEAD: usize = 2;
-        /// The least of them, for runs with few slots.
-        const AHEAD_LEAST: usize = 8;
-        let transfers = options.transfers.max(1);
         Ok(Self {
             staging: Arc::new(store.staging()?),
+            gate: Gate::new(options.transfers, http.lanes()),
+            ready: Arc::new(Semaphore::new(READY_MAX)),
+            lifetimes: Mutex::new(Lifetimes::new(options.lifetime)),
+            list_began: AtomicU64::new(unix_seconds()),
+            waiting: Waiting::default(),
+            unsettled: AtomicU64::new(0),
             api,
             http,
             store,
             rate: rate::Limit::new(options.limit_rate),
-            slots: Arc::new(Semaphore::new(transfers)),
-            ahead: Arc::new(Semaphore::new((transfers * AHEAD).max(AHEAD_LEAST))),
             options,
             reporter,
             stop: CancellationToken::new(),
@@ -152,6 +179,63 @@ impl Session {
     fn instant(&self, moment: Moment) -> Instant {
         self.began + moment
     }
+
+    /// How many jobs have ended so that a later run may bring more of them home.
+    #[must_use]
+    pub fn unsettled(&self) -> u64 {
+        self.unsettled.load(Ordering::Relaxed)
+    }
+
+    /// When the file behind a link dies, in seconds since 1970; the largest number where it is not known to.
+    fn dies_at(&self, url: &Url, renewable: bool, family: &Family, birth: Birth) -> u64 {
+        let link = lifetime::Link { url, given_at: unix_seconds(), renewable };
+        self.lifetimes().dies_at(&link, family, birth).unwrap_or(u64::MAX)
+    }
+
+    fn note_birth(&self, family: &Family, birth: Option<Birth>) {
+        if let Some(Birth::At(born)) = birth {
+            self.lifetimes().note_birth(family, born);
+        }
+    }
+
+    fn learn(&self, url: &Url, family: &Family, lesson: Option<Lesson>) {
+        if let Some(lesson) = lesson {
+            self.lifetimes().learn(lifetime::host(url), family, lesson);
+        }
+    }
+
+    fn lifetimes(&self) -> MutexGuard<'_, Lifetimes> {
+        // A lesson is taken in as a whole or not at all.
+        self.lifetimes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Jobs that wait for the service and hold nothing meanwhile.
+#[derive(Debug, Default)]
+struct Waiting {
+    jobs: AtomicUsize,
+    more: Notify,
+}
+
+impl Waiting {
+    fn jobs(&self) -> usize {
+        self.jobs.load(Ordering::Relaxed)
+    }
+
+    /// Counts one job for as long as the guard lives.
+    fn begin(&self) -> OneWaits<'_> {
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+        self.more.notify_one();
+        OneWaits(self)
+    }
+}
+
+struct OneWaits<'a>(&'a Waiting);
+
+impl Drop for OneWaits<'_> {
+    fn drop(&mut self) {
+        self.0.jobs.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the run's clock")]
@@ -171,7 +255,8 @@ fn timestamp() -> String {
 }
 
 /// The wall clock as headers compare with it: seconds since 1970.
-fn unix_seconds() -> u64 {
+#[must_use]
+pub fn unix_seconds() -> u64 {
     wall_clock().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -1,13 +1,20 @@
 //! One output: its ladder of sources, walked as [`plan::next`] says, until bytes are proven or nothing is left.
 
+use std::sync::OnceLock;
+use std::time::Duration;
+
 use sha2::Sha256;
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
+use url::Url;
 
 use super::download::{Draft, Fetched, Stopped};
+use super::gate::{Rank, Turn};
 use super::{Error, Session};
 use crate::event::{Event, FileEnd, FileRef};
 use crate::job::{JobRef, without_secrets};
+use crate::lifetime::{self, Birth};
 use crate::manifest::{MissingRecord, Reason, Rung};
+use crate::net;
 use crate::net::lane::Outcome;
 use crate::plan::{self, GiveUp, JobClock, Moment, Next, SourceState, Standing};
 use crate::reply::{self, Output, Source};
@@ -17,14 +24,61 @@ use crate::retry::{Cause, Failure};
 pub(super) struct JobContext<'a> {
     pub(super) session: &'a Session,
     pub(super) job: &'a JobRef,
-    pub(super) deadline: Moment,
+    /// The job's place in the list, and when its files came to be: they decide who goes first.
+    pub(super) order: u64,
+    pub(super) birth: Birth,
+    /// The time that the job has left for its transfers, from the first of them on.
+    pub(super) left: Duration,
+    pub(super) begun: OnceLock<Moment>,
+    /// The listing's links: a further source for each output, or the only one where the API has no answer.
+    pub(super) listed: Listed,
     pub(super) fresh_until: Option<Moment>,
     /// When the API gave the links; it is not asked again right after it.
     pub(super) answered_at: Moment,
     /// The links of a second answer, asked for once when all of the first ones have failed.
     pub(super) refreshed: OnceCell<Result<Vec<Output>, Failure>>,
-    /// The job's place among those that were asked ahead; given up when its first transfer begins.
-    pub(super) ahead: Mutex<Option<OwnedSemaphorePermit>>,
+    /// The job's place among what is ready; it serves the first of its transfers until that begins.
+    pub(super) place: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+/// What the account's listing has for a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// A link or none beside each output of the API's answer.
+    Beside(Vec<Option<Url>>),
+    /// All that there is: the outputs themselves are the listing's.
+    Alone,
+}
+
+impl JobContext<'_> {
+    /// When the job's time is over; it does not run while nothing of the job has begun.
+    fn deadline(&self) -> Moment {
+        self.begun.get().copied().unwrap_or_else(|| self.session.moment()) + self.left
+    }
+
+    /// Waits among what is ready until the host and this run have room.
+    async fn enter(&self, url: &Url, rung: Rung) -> Result<Turn, Stopped> {
+        let _place = match self.place.lock().await.take() {
+            Some(place) => Some(place),
+            None => self.session.ready.clone().acquire_owned().await.ok(),
+        };
+        let renewable = matches!(rung, Rung::Output | Rung::Proxy);
+        let dies_at = self.session.dies_at(url, renewable, &self.job.family, self.birth);
+        let host = net::anonymous(url);
+        let turn = self.session.gate.enter(host.authority(), Rank { dies_at, order: self.order });
+        let turn = if self.begun.get().is_some() {
+            let deadline = self.session.instant(self.deadline());
+            tokio::time::timeout_at(deadline, turn).await.map_err(|_| deadline_over())?
+        } else {
+            turn.await
+        };
+        let _ = self.begun.set(self.session.moment());
+        Ok(turn?)
+    }
+}
+
+fn deadline_over() -> Failure {
+    Failure::new(Cause::DeadlineOver, "")
 }
 
 /// What became of an output.
@@ -55,17 +109,23 @@ struct Candidate {
     state: SourceState,
     link: Source,
     last: Option<Failure>,
+    /// How many bytes it had brought when it had brought most: only more than that is progress, or a source that
+    /// always breaks at the same byte would be tried for ever.
+    furthest_bytes: u64,
 }
 
 /// Brings one output home.
-pub(super) async fn bring(context: &JobContext<'_>, output: &Output) -> Brought {
+///
+/// `place` is the output's place in the answer.
+pub(super) async fn bring(context: &JobContext<'_>, place: usize, output: &Output) -> Brought {
     let mut ladder = Ladder {
         context,
         draft: Draft::new(context.session, FileRef { job: context.job, output: output.index }),
         output: output.index,
-        candidates: candidates(output, false),
+        candidates: context.candidates(place, output),
         attempts: 0,
-        asked_again: false,
+        // Where the API has no answer there is no second one to ask for.
+        asked_again: context.listed == Listed::Alone,
     };
     let brought = tokio::select! {
         biased;
@@ -92,7 +152,9 @@ impl Ladder<'_> {
             match plan::next(&states, &self.clock()) {
                 Next::Try(place) => match self.attempt(place).await {
                     Ok(fetched) => return Brought::Proven(Box::new(self.deliver(place, fetched))),
-                    Err(Stopped::Source { failure, progress }) => self.note_failure(place, failure, progress),
+                    Err(Stopped::Source { failure, reached_bytes }) => {
+                        self.note_failure(place, failure, reached_bytes);
+                    }
                     Err(Stopped::Here(error)) => return Brought::Here(error),
                     Err(Stopped::Cancelled) => return Brought::Cancelled,
                 },
@@ -100,7 +162,7 @@ impl Ladder<'_> {
                     self.draft.set_aside();
                     tokio::time::sleep_until(self.context.session.instant(moment)).await;
                 }
-                Next::AskAgain => self.ask_again().await,
+                Next::AskAgain => Box::pin(self.ask_again()).await,
                 Next::GiveUp(why) => return Brought::Missing(self.missing(why)),
             }
         }
@@ -110,54 +172,66 @@ impl Ladder<'_> {
         let session = self.context.session;
         JobClock {
             now: session.moment(),
-            deadline: self.context.deadline,
+            deadline: self.context.deadline(),
             fresh_until: self.context.fresh_until,
             may_ask_again: !self.asked_again,
             retries: session.options.retries,
         }
     }
 
-    /// Tries one source: waits for its host's turn and for a slot, then downloads.
+    /// Tries one source: waits until it may, then downloads, and notes what that shows of its host.
     async fn attempt(&mut self, place: usize) -> Result<Fetched, Stopped> {
         let candidate = &self.candidates[place];
+        let rung = candidate.state.rung;
+        let file = FileRef { job: self.context.job, output: self.output };
+        let session = self.context.session;
         let url = match &candidate.link {
             Source::Url(url) => url.clone(),
             Source::Unusable(text) => return Err(Failure::new(Cause::BadUrl, text.clone()).into()),
             Source::Inline(bytes) => {
                 let bytes = bytes.clone();
-                return self.draft.store(&bytes).await;
+                let transfer = Transfer::begin(session, file, rung, "");
+                let done = Box::pin(self.draft.store(&bytes)).await;
+                transfer.end(&done);
+                return done;
             }
         };
-        let session = self.context.session;
-        let deadline = session.instant(self.context.deadline);
-        let over = || Failure::new(Cause::DeadlineOver, "");
-        let turn = tokio::time::timeout_at(deadline, session.http.enter(&url)).await;
-        let permit = turn.map_err(|_| over())??;
-        let Ok(_slot) = session.slots.acquire().await else { return Err(Stopped::Cancelled) };
-        drop(self.context.ahead.lock().await.take());
+        let turn = self.context.enter(&url, candidate.state.rung).await?;
+        let deadline = session.instant(self.context.deadline());
         self.attempts += 1;
-        let file = FileRef { job: self.context.job, output: self.output };
-        let rung = candidate.state.rung;
         let transfer = Transfer::begin(session, file, rung, &without_secrets(&url));
-        let done = match tokio::time::timeout_at(deadline, self.draft.fetch(&url)).await {
+        let done = match tokio::time::timeout_at(deadline, Box::pin(self.draft.fetch(&url))).await {
             Ok(done) => done,
-            Err(_) => Err(over().into()),
+            Err(_) => Err(deadline_over().into()),
         };
         transfer.end(&done);
-        permit.end(match &done {
+        turn.end(match &done {
             Ok(_) => Outcome::Good,
             Err(Stopped::Source { failure, .. }) => Outcome::of(failure),
             Err(Stopped::Here(_) | Stopped::Cancelled) => Outcome::Unknown,
         });
+        if let Ok(fetched) = &done {
+            session.learn(&url, &self.context.job.family, fetched.lesson);
+            if let Birth::Before(_) = self.context.birth {
+                session.note_birth(&self.context.job.family, fetched.birth);
+            }
+        }
         done
     }
 
-    fn note_failure(&mut self, place: usize, failure: Failure, progress: bool) {
+    fn note_failure(&mut self, place: usize, failure: Failure, reached_bytes: u64) {
         let clock = self.clock();
         let candidate = &mut self.candidates[place];
+        let progress = reached_bytes > candidate.furthest_bytes;
+        candidate.furthest_bytes = candidate.furthest_bytes.max(reached_bytes);
         candidate.state = plan::after_failure(&candidate.state, &failure, progress, &clock, super::dice());
         tracing::debug!(job = %self.context.job, output = self.output, rung = %candidate.state.rung, %failure, standing = ?candidate.state.standing);
         candidate.last = Some(failure);
+        if let (Standing::Dead, Source::Url(url)) = (candidate.state.standing, &candidate.link) {
+            let now = super::unix_seconds();
+            let lesson = lifetime::gone_lesson(url, self.context.birth, now);
+            self.context.session.learn(url, &self.context.job.family, lesson);
+        }
     }
 
     /// Asks the job for fresh links, once for all of its outputs, and puts them below the ones that failed.
@@ -165,9 +239,10 @@ impl Ladder<'_> {
         self.asked_again = true;
         let context = self.context;
         let ask = || async {
+            let deadline = context.deadline();
             let not_before = context.answered_at + crate::retry::BACKOFF_FLOOR;
-            tokio::time::sleep_until(context.session.instant(not_before.min(context.deadline))).await;
-            match super::fetch::ask(context.session, context.job, context.deadline).await? {
+            tokio::time::sleep_until(context.session.instant(not_before.min(deadline))).await;
+            match super::fetch::ask(context.session, context.job, deadline).await? {
                 reply::Reply::Done(done) => Ok(done.outputs),
                 reply::Reply::Pending(_) => Err(Failure::new(Cause::JobNotFound, "it is no longer done")),
             }
@@ -175,7 +250,10 @@ impl Ladder<'_> {
         match context.refreshed.get_or_init(ask).await {
             Ok(outputs) => {
                 let same = outputs.iter().find(|output| output.index == self.output);
-                self.candidates.extend(same.into_iter().flat_map(|output| candidates(output, true)));
+                let fresh = same
+                    .into_iter()
+                    .flat_map(|output| candidates(output, Rung::FreshOutput, Rung::FreshProxy));
+                self.candidates.extend(fresh);
             }
             Err(failure) => {
                 // What the API could not say now it may say later, so the output is not lost for good.
@@ -188,6 +266,7 @@ impl Ladder<'_> {
                     state: SourceState { standing, ..SourceState::untried(Rung::FreshOutput) },
                     link: Source::Inline(Vec::new()),
                     last: Some(failure.clone()),
+                    furthest_bytes: 0,
                 });
             }
         }
@@ -225,24 +304,43 @@ fn reason(candidate: &Candidate) -> Option<Reason> {
     candidate.last.as_ref().map(|failure| Reason::of(failure, Some(candidate.state.rung), source))
 }
 
-fn candidates(output: &Output, fresh: bool) -> Vec<Candidate> {
-    let rungs = if fresh { (Rung::FreshOutput, Rung::FreshProxy) } else { (Rung::Output, Rung::Proxy) };
-    let sources = [(rungs.0, &output.source), (rungs.1, &output.proxy)];
+impl JobContext<'_> {
+    /// The ladder of an output before anything was tried.
+    fn candidates(&self, place: usize, output: &Output) -> Vec<Candidate> {
+        match &self.listed {
+            Listed::Alone => candidates(output, Rung::Listed, Rung::Proxy),
+            Listed::Beside(links) => {
+                let mut ladder = candidates(output, Rung::Output, Rung::Proxy);
+                ladder.extend(links.get(place).cloned().flatten().map(|link| Candidate {
+                    state: SourceState::untried(Rung::Listed),
+                    link: Source::Url(link),
+                    last: None,
+                    furthest_bytes: 0,
+                }));
+                ladder
+            }
+        }
+    }
+}
+
+fn candidates(output: &Output, source: Rung, proxy: Rung) -> Vec<Candidate> {
+    let sources = [(source, &output.source), (proxy, &output.proxy)];
     let present = sources.into_iter().filter_map(|(rung, source)| Some((rung, source.as_ref()?)));
     let candidate = |(rung, source): (Rung, &Source)| {
         let rung = match source {
             Source::Inline(_) => Rung::Inline,
             Source::Url(_) | Source::Unusable(_) => rung,
         };
-        Candidate { state: SourceState::untried(rung), link: source.clone(), last: None }
+        Candidate { state: SourceState::untried(rung), link: source.clone(), last: None, furthest_bytes: 0 }
     };
     present.map(candidate).collect()
 }
 
 /// What a later answer is compared with, to find the record that serves it.
-pub(super) fn identity(output: &Output) -> plan::Identity {
+pub(super) fn identity(output: &Output, listed: Option<&Url>) -> plan::Identity {
     use sha2::Digest as _;
     let mut identity = plan::Identity::default();
+    identity.paths.extend(listed.map(|link| link.path().to_owned()));
     for source in [&output.source, &output.proxy].into_iter().flatten() {
         match source {
             Source::Url(url) => identity.paths.push(url.path().into()),

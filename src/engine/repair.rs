@@ -36,7 +36,7 @@ use crate::verdict::{Finding, Verdict};
 use copy::{Copied, Copies};
 use outcome::{outcome, why_incomplete};
 
-/// Jobs that are mended at once.
+/// Jobs that are mended at once; more bring nothing.
 const JOBS_AT_ONCE: usize = 32;
 
 /// What a repair may draw on.
@@ -45,6 +45,8 @@ pub struct Tools {
     pub from: Option<Store>,
     /// The API and the media hosts. Its archive is the one that is repaired.
     pub session: Option<Arc<Session>>,
+    /// The most jobs that are mended at once; each has a few files open.
+    pub jobs: usize,
 }
 
 /// Repairs an archive; gives what became of each fault to `take`, in no order.
@@ -76,7 +78,7 @@ pub async fn repair(
     };
     let mut repair = Repair::default();
     let jobs = futures::stream::iter(faults).map(|(folder, findings)| mender.mend(folder, findings));
-    let mut jobs = jobs.buffer_unordered(JOBS_AT_ONCE);
+    let mut jobs = jobs.buffer_unordered(tools.jobs.clamp(1, JOBS_AT_ONCE));
     while let Some(of_job) = jobs.next().await {
         for mended in of_job? {
             repair.note(&mended.outcome);
@@ -212,15 +214,10 @@ impl Mender {
         blocking(move || store.record_in(&folder)).await
     }
 
-    async fn put_aside(&self, case: &mut Case, names: Vec<String>) -> Result<(), Error> {
-        let (store, staging, folder) = (self.store.clone(), Arc::clone(&self.staging), case.folder.clone());
-        let moved = blocking(move || {
-            names.iter().try_for_each(|name| store.put_aside(&staging, &folder, name).map(drop))
-        });
-        match moved.await {
-            Ok(()) => Ok(()),
-            Err(error) => case.note(error),
-        }
+    async fn put_aside(&self, folder: &str, names: Vec<String>) -> Result<(), StoreError> {
+        let (store, staging, folder) = (self.store.clone(), Arc::clone(&self.staging), folder.to_owned());
+        blocking(move || names.iter().try_for_each(|name| store.put_aside(&staging, &folder, name).map(drop)))
+            .await
     }
 
     /// The record is sound: its bad files are replaced, and what it does not name is put aside.
@@ -233,7 +230,7 @@ impl Mender {
             .iter()
             .filter(|finding| mend::file(&finding.verdict, Offers::default()) == Step::PutAside);
         let extra = extra.map(|finding| finding.name.clone()).collect();
-        self.put_aside(case, extra).await?;
+        self.put_aside(&case.folder, extra).await?;
         let copied = self.copy(case, &job, &manifest, &bad).await?;
         let left: Vec<String> =
             bad.into_iter().filter(|name| !copied.iter().any(|copied| copied.file.path == *name)).collect();
@@ -269,10 +266,14 @@ impl Mender {
             (self.store.clone(), Arc::clone(&self.staging), Arc::clone(&self.copies));
         let (job, stop) = (job.clone(), self.stop.clone());
         blocking(move || {
-            let mut brought = Vec::new();
+            let mut brought: Vec<Copied> = Vec::new();
             for (file, verdict) in wanted {
                 if stop.is_cancelled() {
                     break;
+                }
+                // Of several contents that an output lost, the first that is found will do.
+                if brought.iter().any(|copied| copied.file.output == file.output) {
+                    continue;
                 }
                 brought.extend(copies.bring(&store, &staging, &job, &file, &verdict)?);
             }
@@ -290,7 +291,7 @@ impl Mender {
             files.push((proven, key));
             back.push(file);
         }
-        self.put_aside(case, names).await?;
+        self.put_aside(&case.folder, names).await?;
         let found = self.look(job).await?;
         let manifest = record::restored(job, &found, back);
         self.store.commit(&self.staging, job, files, manifest, found.version()).await?;
@@ -329,7 +330,7 @@ impl Mender {
         job: &JobRef,
         bad: Vec<String>,
     ) -> Result<(), Error> {
-        let asked = Asked { job: job.clone(), submitted: false };
+        let asked = Asked::new(job.clone());
         let found = if case.before.is_empty() { Found::Nothing } else { self.look(job).await? };
         let ended = fetch::mend(session, &asked, found, bad.clone()).await;
         ended.report(session, job);
@@ -367,7 +368,7 @@ impl Mender {
         if about_the_job && !case.before.is_empty() {
             let found = self.look(job).await?;
             let manifest = record::written_off(job, &found, bad, failure);
-            self.put_aside(case, bad.to_vec()).await?;
+            self.put_aside(&case.folder, bad.to_vec()).await?;
             self.store.commit(&self.staging, job, Vec::new(), manifest, found.version()).await?;
         }
         Ok(())
@@ -440,7 +441,7 @@ impl Mender {
         });
         let Some((here, copied)) = brought.await? else { return Ok(false) };
         let aside = names.into_iter().filter(|name| !here.contains(name)).collect();
-        self.put_aside(case, aside).await?;
+        self.put_aside(&case.folder, aside).await?;
         let files = copied.into_iter().map(|copied| (copied.proven, copied.key)).collect();
         self.store.commit(&self.staging, job, files, manifest.clone(), None).await?;
         case.record_from = Some("the other archive".into());
@@ -455,7 +456,7 @@ impl Mender {
             let one: crate::store::Folders = Box::new(std::iter::once(Ok(folder.clone())));
             let (options, stop, progress) =
                 (VerifyOptions::default(), CancellationToken::new(), Progress::default());
-            verify::verify_these(&store, one, &options, &stop, &progress, |finding| after.push(finding))?;
+            verify::verify_these(&store, one, 1, &options, &stop, &progress, |finding| after.push(finding))?;
             Ok::<_, StoreError>((after, store.record_in(&folder).ok()))
         });
         let (after, record) = looked.await?;

@@ -2,7 +2,7 @@
 //!
 //! [`survey`] takes folders in batches, hands each batch to a thread that may block, and gives the results back in the
 //! order of the folders. A thread that is far ahead waits, so what is held at once does not depend on how many jobs
-//! there are. [`sorted`](super::sorted::sorted) gives the folders in an order that people expect.
+//! there are. [`in_order`] takes them in the order in which people count.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

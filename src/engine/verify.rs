@@ -44,7 +44,7 @@ pub struct VerifyOptions {
 /// Ends early, and well, where `stop` is cancelled.
 ///
 /// # Errors
-/// That the archive could not be listed. What cannot be read further down is a finding.
+/// That the archive could not be listed, or is out of reach. What cannot be read further down is a finding.
 pub fn verify(
     store: &Store,
     options: &VerifyOptions,
@@ -52,13 +52,14 @@ pub fn verify(
     progress: &Progress,
     take: impl FnMut(Finding),
 ) -> Result<Tally, StoreError> {
-    verify_these(store, store.folders()?, options, stop, progress, take)
+    verify_these(store, store.folders()?, store.readers(), options, stop, progress, take)
 }
 
-/// Verifies these folders, as [`verify`] does.
+/// Verifies these folders on so many threads, as [`verify`] does.
 pub(super) fn verify_these(
     store: &Store,
     folders: Folders,
+    threads: usize,
     options: &VerifyOptions,
     stop: &CancellationToken,
     progress: &Progress,
@@ -75,7 +76,7 @@ pub(super) fn verify_these(
     };
     let (sender, findings) = sync_channel(FINDINGS_AHEAD);
     let tally = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..store.readers())
+        let workers: Vec<_> = (0..threads)
             .map(|_| {
                 let worker = Worker {
                     store,
@@ -180,6 +181,12 @@ impl Board {
         }
     }
 
+    /// Ends the work: from here nothing can be told of any file.
+    fn fail(&self, error: StoreError) {
+        self.lock().failed.get_or_insert(error);
+        self.close();
+    }
+
     fn close(&self) {
         let mut state = self.lock();
         state.folders = None;
@@ -256,8 +263,10 @@ impl Worker<'_> {
 
     fn read_folder(&mut self, folder: &str) {
         let judged = self.store.record_in(folder).and_then(|record| self.judge_folder(folder, record));
-        if let Err(error) = judged {
-            self.find(folder, MANIFEST_NAME, Verdict::Unreadable(error.to_string()));
+        match judged {
+            Ok(()) => {}
+            Err(error) if error.is_out_of_reach() => self.board.fail(error),
+            Err(error) => self.find(folder, MANIFEST_NAME, Verdict::Unreadable(error.to_string())),
         }
     }
 
@@ -329,6 +338,7 @@ impl Worker<'_> {
         let verdict = match read {
             _ if self.stop.is_cancelled() => return,
             Ok(bytes) => verdict::by_digest((file.sha256, file.bytes), (Digest::finish(hasher), bytes)),
+            Err(error) if error.is_out_of_reach() => return self.board.fail(error),
             Err(error) => Verdict::Unreadable(error.to_string()),
         };
         self.judged(file.key.folder(), file.key.name(), verdict, file.bytes, file.version);

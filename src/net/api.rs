@@ -1,10 +1,11 @@
 //! The API's client: asks for a job, and keeps the key.
 //!
 //! The key travels in the request's body, which a redirect would send on to wherever it points. So this client follows
-//! none: any 3xx is an error. It speaks to the configured origin alone, reads at most [`BODY_MAX`] bytes of an answer,
-//! and gives the whole exchange [`ANSWER_WITHIN`]. An answer may repeat the request, so the key is taken out of it before
+//! none: any 3xx is an error. It speaks to the configured origin alone, reads a bounded number of bytes of an answer,
+//! and gives the whole exchange a bounded time. An answer may repeat the request, so the key is taken out of it before
 //! it is understood: no message, no record and no log downstream ever holds it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderName, RETRY_AFTER};
@@ -13,6 +14,7 @@ use serde_json::json;
 use super::lane::{Lanes, Outcome};
 use super::{ClientOptions, NetError, client_builder, finish, transport_failure};
 use crate::job::{JobRef, Origin};
+use crate::listing::{self, AssetType, Page};
 use crate::reply::{self, Head, Reply};
 use crate::retry::{Cause, Failure};
 use crate::text::Redactor;
@@ -24,13 +26,18 @@ const BODY_MAX: usize = 4 * 1024 * 1024;
 /// A whole exchange takes at most this long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
+/// The two documented paths of the listing.
+const LISTINGS: [&str; 2] = ["/api/assets_generated", "/api/v6/assets_generated"];
+
 /// The API of one account.
 pub struct Api {
-    origin: Origin,
     client: reqwest::Client,
     key: ApiKey,
     redactor: Redactor,
     lanes: Lanes,
+    origin: Origin,
+    /// Which of [`LISTINGS`] the API has.
+    listing: AtomicUsize,
 }
 
 impl Api {
@@ -46,6 +53,7 @@ impl Api {
             redactor: Redactor::new(&key),
             key,
             lanes: Lanes::new(options.max_per_host),
+            listing: AtomicUsize::new(0),
         })
     }
 
@@ -76,9 +84,39 @@ impl Api {
             json!({ "key": self.key.expose() })
         };
         let permit = self.lanes.enter(job.origin.as_str()).await?;
-        let reply = self.exchange(&job.fetch_url(), body.to_string(), now_unix_s).await;
+        let answer = self.exchange(&job.fetch_url(), body.to_string()).await;
+        let reply = answer.and_then(|answer| reply::parse(&answer.head(now_unix_s), &answer.body));
         permit.end(reply.as_ref().map_or_else(Outcome::of, |_| Outcome::Good));
         reply
+    }
+
+    /// Asks for one page of the account's listing, from 1. `now_unix_s` as in [`Api::fetch`].
+    ///
+    /// The call is documented at two paths. The first is asked; where it is not there, the second, from then on.
+    pub async fn list(&self, assets: AssetType, page: u64, now_unix_s: u64) -> Result<Page, Failure> {
+        let body = json!({
+            "key": self.key.expose(),
+            "type": assets.word(),
+            "per_page": listing::PER_PAGE,
+            "page": page,
+        })
+        .to_string();
+        let first = self.listing.load(Ordering::Relaxed);
+        for (number, path) in LISTINGS.iter().enumerate().skip(first) {
+            let permit = self.lanes.enter(self.origin.as_str()).await?;
+            let answer = self.exchange(&format!("{}{path}", self.origin), body.clone()).await;
+            let not_here =
+                number + 1 < LISTINGS.len() && answer.as_ref().is_ok_and(|answer| answer.status == 404);
+            let page = answer.and_then(|answer| listing::parse(&answer.head(now_unix_s), &answer.body));
+            permit.end(page.as_ref().map_or_else(Outcome::of, |_| Outcome::Good));
+            if !not_here {
+                if page.is_ok() {
+                    self.listing.store(number, Ordering::Relaxed);
+                }
+                return page;
+            }
+        }
+        Err(Failure::new(Cause::Rejected, "the API has no listing"))
     }
 
     /// Whether a text holds the key, in whatever form.
@@ -87,7 +125,7 @@ impl Api {
         matches!(self.redactor.text(text), std::borrow::Cow::Owned(_))
     }
 
-    async fn exchange(&self, url: &str, body: String, now_unix_s: u64) -> Result<Reply, Failure> {
+    async fn exchange(&self, url: &str, body: String) -> Result<Answer, Failure> {
         let request =
             self.client.post(url).header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
         let mut response = request.send().await.map_err(|error| transport_failure(&error))?;
@@ -98,17 +136,36 @@ impl Api {
             }
             body.extend_from_slice(&chunk);
         }
-        let body = self.redactor.bytes(&body);
         let headers = response.headers();
-        let encoding = text(headers, &CONTENT_ENCODING).map(|text| self.redactor.text(text));
-        let head = Head {
+        let header = |name: &HeaderName| text(headers, name).map(|text| self.redactor.text(text).into());
+        Ok(Answer {
             status: response.status().as_u16(),
-            content_encoding: encoding.as_deref(),
-            retry_after: text(headers, &RETRY_AFTER),
-            rate_limit_reset: headers.get("x-ratelimit-reset").and_then(|value| value.to_str().ok()),
+            encoding: header(&CONTENT_ENCODING),
+            retry_after: header(&RETRY_AFTER),
+            rate_limit_reset: header(&HeaderName::from_static("x-ratelimit-reset")),
+            body: self.redactor.bytes(&body).into(),
+        })
+    }
+}
+
+/// What came back, without the key.
+struct Answer {
+    status: u16,
+    encoding: Option<String>,
+    retry_after: Option<String>,
+    rate_limit_reset: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn head(&self, now_unix_s: u64) -> Head<'_> {
+        Head {
+            status: self.status,
+            content_encoding: self.encoding.as_deref(),
+            retry_after: self.retry_after.as_deref(),
+            rate_limit_reset: self.rate_limit_reset.as_deref(),
             now_unix_s,
-        };
-        reply::parse(&head, &body)
+        }
     }
 }
 

@@ -77,10 +77,7 @@ impl Outcome {
             Cause::ServerError if failure.retry_after.is_some() => Self::Complaint(failure.retry_after),
             Cause::ServerError | Cause::Broken => Self::Complaint(None),
             Cause::Unreachable | Cause::Stalled => Self::Unreachable,
-            Cause::InvalidKey
-            | Cause::NoCredits
-            | Cause::Forbidden
-            | Cause::Rejected
+            Cause::Rejected
             | Cause::JobNotFound
             | Cause::JobFailed
             | Cause::Redirected
@@ -94,7 +91,11 @@ impl Outcome {
             | Cause::WrongRange
             | Cause::DigestMismatch
             | Cause::TooLarge => Self::Good,
-            Cause::Tls
+            // An account that is refused is no reason to ask for more at once.
+            Cause::InvalidKey
+            | Cause::NoCredits
+            | Cause::Forbidden
+            | Cause::Tls
             | Cause::TooSlow
             | Cause::BadUrl
             | Cause::AddressRefused
@@ -191,6 +192,19 @@ impl Lane {
     }
 }
 
+/// What a host answers to one who does not wait.
+#[derive(Debug)]
+pub enum Turn {
+    /// It is his turn.
+    Go(Permit),
+    /// The window is full: when another request ends.
+    Full,
+    /// The host asked to be left alone until then.
+    NotBefore(Instant),
+    /// The host could not be reached a moment ago.
+    Closed(Failure),
+}
+
 /// The lanes of all hosts.
 #[derive(Debug)]
 pub struct Lanes {
@@ -211,7 +225,7 @@ impl Lanes {
         Self { most, lanes: Mutex::new(HashMap::new()) }
     }
 
-    /// Waits for this host's turn.
+    /// Waits for this host's turn, in the order of asking.
     ///
     /// # Errors
     /// [`Cause::Unreachable`] at once where the host is closed.
@@ -221,21 +235,19 @@ impl Lanes {
             // In the queue before the look, so that a turn that comes free in between is not missed.
             let mut freed = std::pin::pin!(shared.freed.notified());
             freed.as_mut().enable();
-            let admit = held(&shared.lane).admit(now());
-            match admit {
-                Admit::Go => {
-                    return Ok(Permit { shared: Arc::clone(&shared), began: now(), outcome: None });
-                }
-                Admit::Full => freed.await,
-                Admit::NotBefore(until) => tokio::time::sleep_until(until).await,
-                Admit::Closed(until) => {
-                    let wait = until.saturating_duration_since(now());
-                    let failure =
-                        Failure::new(Cause::Unreachable, format!("{host} could not be reached a moment ago"));
-                    return Err(failure.after(Some(wait)));
-                }
+            match ask(&shared, host) {
+                Turn::Go(permit) => return Ok(permit),
+                Turn::Full => freed.await,
+                Turn::NotBefore(until) => tokio::time::sleep_until(until).await,
+                Turn::Closed(failure) => return Err(failure),
             }
         }
+    }
+
+    /// Asks for this host's turn without waiting for it.
+    #[must_use]
+    pub fn try_enter(&self, host: &str) -> Turn {
+        ask(&self.lane(host), host)
     }
 
     fn lane(&self, host: &str) -> Arc<Shared> {
@@ -249,6 +261,21 @@ impl Lanes {
         let shared = Arc::new(Shared { lane: Mutex::new(Lane::new(self.most)), freed: Notify::new() });
         lanes.insert(host.into(), Arc::clone(&shared));
         shared
+    }
+}
+
+fn ask(shared: &Arc<Shared>, host: &str) -> Turn {
+    let admit = held(&shared.lane).admit(now());
+    match admit {
+        Admit::Go => Turn::Go(Permit { shared: Arc::clone(shared), began: now(), outcome: None }),
+        Admit::Full => Turn::Full,
+        Admit::NotBefore(until) => Turn::NotBefore(until),
+        Admit::Closed(until) => {
+            let wait = until.saturating_duration_since(now());
+            let failure =
+                Failure::new(Cause::Unreachable, format!("{host} could not be reached a moment ago"));
+            Turn::Closed(failure.after(Some(wait)))
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The network: two clients that share nothing.
 //!
 //! [`api::Api`] holds the key and follows no redirect. [`Http`] fetches media from hosts that servers name: it never
-//! holds the key, sends no cookie and no referrer, asks for no encoding, follows a few redirects to allowed addresses
-//! only, and speaks HTTP/1.1, since many connections carry many files faster than one and fail one at a time.
+//! holds the key, sends no cookie, no referrer and no credentials that stand in a link, asks for no encoding, follows a
+//! few redirects to allowed addresses only, and speaks HTTP/1.1, since many connections carry many files faster than
+//! one and fail one at a time.
 //! Whatever goes wrong leaves here as a [`Failure`].
 
 pub mod address;
@@ -15,14 +16,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
-    IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    EXPIRES, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, ClientBuilder};
 use url::Url;
 
+use crate::digests::Named;
 use crate::job::Origin;
+use crate::lifetime::{self, Birth, Lesson};
 use crate::plan::{Answer, Resume};
 use crate::retry::{self, Cause, Failure};
 use address::{Allowed, FilteringResolver, Refused};
@@ -85,7 +88,7 @@ pub enum NetError {
 pub struct Http {
     client: reqwest::Client,
     allowed: Allowed,
-    lanes: lane::Lanes,
+    lanes: Arc<lane::Lanes>,
     idle: Duration,
 }
 
@@ -101,12 +104,18 @@ impl Http {
                 .pool_max_idle_per_host(options.max_per_host)
                 .http1_only()
         })?;
-        Ok(Self { client, allowed, lanes: lane::Lanes::new(options.max_per_host), idle: options.idle })
+        Ok(Self {
+            client,
+            allowed,
+            lanes: Arc::new(lane::Lanes::new(options.max_per_host)),
+            idle: options.idle,
+        })
     }
 
-    /// Waits for a turn at the URL's host.
-    pub async fn enter(&self, url: &Url) -> Result<lane::Permit, Failure> {
-        self.lanes.enter(url.authority()).await
+    /// The lanes of the hosts that media come from; a URL's is that of its authority without a user.
+    #[must_use]
+    pub fn lanes(&self) -> Arc<lane::Lanes> {
+        Arc::clone(&self.lanes)
     }
 
     /// Asks for a file, or for the rest of one; answers when the headers are there.
@@ -117,7 +126,7 @@ impl Http {
         self.allowed
             .check(url)
             .map_err(|refused| Failure::new(Cause::AddressRefused, refused.to_string()))?;
-        let mut request = self.client.get(url.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut request = self.client.get(anonymous(url)).header(ACCEPT_ENCODING, "identity");
         if let Resume::Continue { from, etag, .. } = resume {
             request = request.header(RANGE, format!("bytes={from}-")).header(IF_RANGE, etag);
         }
@@ -130,6 +139,15 @@ impl Http {
         let media = Media { response, idle: self.idle };
         media.refusal(now_unix_s).map_or(Ok(media), Err)
     }
+}
+
+/// The URL without a user and a password: no host gets credentials from here that a server put into a link, and none
+/// gets more at once because its links differ in them.
+pub(crate) fn anonymous(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Both fail only for URLs without a host, which have neither.
+    let _ = (url.set_username(""), url.set_password(None));
+    url
 }
 
 /// A media host's answer, with its body still to come.
@@ -168,6 +186,17 @@ impl Media {
         self.header(&LAST_MODIFIED).map(str::to_owned)
     }
 
+    /// The digests that the host names for the file.
+    #[must_use]
+    pub fn digests(&self) -> Named {
+        let headers = self.response.headers();
+        Named::read(self.response.status().as_u16(), |name| {
+            let lines: Vec<&str> =
+                headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+            (!lines.is_empty()).then(|| lines.join(","))
+        })
+    }
+
     /// Whether the protocol tells where the body ends; else the end of the connection is all there is.
     #[must_use]
     pub fn is_delimited(&self) -> bool {
@@ -185,6 +214,18 @@ impl Media {
         }
     }
 
+    /// What the answer says about how long such files live, and about when this one came to be.
+    #[must_use]
+    pub fn lifetime(&self, now_unix_s: u64) -> (Option<Lesson>, Option<Birth>) {
+        let headers = lifetime::Headers {
+            expires: self.header(&EXPIRES),
+            last_modified: self.header(&LAST_MODIFIED),
+            cache_control: self.header(&CACHE_CONTROL),
+            amz_expiration: self.header(&HeaderName::from_static("x-amz-expiration")),
+        };
+        (headers.lesson(now_unix_s), headers.birth())
+    }
+
     fn header(&self, name: &HeaderName) -> Option<&str> {
         self.response.headers().get(name).and_then(|value| value.to_str().ok())
     }
@@ -192,11 +233,7 @@ impl Media {
     fn refusal(&self, now_unix_s: u64) -> Option<Failure> {
         let status = self.response.status().as_u16();
         let cause = match status {
-            200 | 206 | 416 => {
-                let encoding =
-                    self.header(&CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case("identity"));
-                return encoding.map(|name| Failure::new(Cause::Encoded, format!("Content-Encoding {name}")));
-            }
+            200 | 206 | 416 => return self.unfit_framing(),
             403 | 404 | 410 => Cause::Absent,
             408 | 425 | 500..=599 => Cause::ServerError,
             429 => Cause::RateLimited,
@@ -205,6 +242,18 @@ impl Media {
         };
         let wait = self.header(&RETRY_AFTER).and_then(|header| retry::retry_after(header, now_unix_s));
         Some(Failure::new(cause, format!("status {status}")).after(wait))
+    }
+
+    /// What makes a body unfit before its first byte. Two ways to tell its end at once are how one answer is smuggled
+    /// into another (RFC 9112, 6.3).
+    fn unfit_framing(&self) -> Option<Failure> {
+        let encoding = self.header(&CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case("identity"));
+        if let Some(name) = encoding {
+            return Some(Failure::new(Cause::Encoded, format!("Content-Encoding {name}")));
+        }
+        let headers = self.response.headers();
+        let two_ends = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
+        two_ends.then(|| Failure::new(Cause::Malformed, "both Content-Length and Transfer-Encoding"))
     }
 }
 
@@ -215,6 +264,10 @@ fn follow(attempt: Attempt<'_>, allowed: Allowed) -> reqwest::redirect::Action {
         () if attempt.previous().len() > REDIRECTS => attempt.error(LostRedirect("there are too many")),
         () if !matches!(attempt.url().scheme(), "http" | "https") => {
             attempt.error(LostRedirect("it leads away from http and https"))
+        }
+        // The client would put them into its connections' names, and so into the log.
+        () if anonymous(attempt.url()) != *attempt.url() => {
+            attempt.error(LostRedirect("it leads to a link with a user or a password"))
         }
         () if downgraded => attempt.error(LostRedirect("it leads from https to http")),
         () => match allowed.check(attempt.url()) {

@@ -186,6 +186,7 @@ const REFUSALS: &[(Cause, &[&str])] = &[
     (Cause::Forbidden, &["this feature requires", "no subscription", "no active subscription", "forbidden"]),
     (Cause::RateLimited, &["rate limit", "too many requests"]),
     (Cause::JobNotFound, &["request not found", "job not found", "not found"]),
+    (Cause::ServerError, &["server error"]),
 ];
 
 /// What a text in lower case says about the call.

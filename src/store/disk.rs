@@ -56,7 +56,7 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
     fn truncate(&self, file: &Self::File, bytes: u64) -> io::Result<()>;
     /// Makes the file's bytes and length survive a power cut. After an error they are lost: never call it again.
     fn sync_file(&self, file: &Self::File) -> io::Result<()>;
-    /// Makes the folder's names survive a power cut.
+    /// Makes the folder's names survive a power cut; does nothing where the file system cannot be told to.
     fn sync_folder(&self, folder: &Self::Folder) -> io::Result<()>;
     /// Makes everything on the folder's file system survive a power cut, whoever wrote it.
     fn sync_all(&self, folder: &Self::Folder) -> io::Result<()>;
@@ -71,7 +71,8 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
     fn entry(&self, at: &Self::Folder, name: &str) -> io::Result<Option<Entry>>;
     /// The names in a folder, in no order.
     fn names(&self, at: &Self::Folder) -> io::Result<Box<dyn Iterator<Item = io::Result<String>> + Send>>;
-    /// Locks a folder against other processes, waiting for them; closing it unlocks it.
+    /// Locks a folder against other processes, waiting for them; closing it unlocks it. Does nothing where the file
+    /// system has no such locks.
     fn lock_folder(&self, folder: &Self::Folder) -> io::Result<()>;
     /// Locks a file against other processes, or says `false` at once where one has it; closing it unlocks it.
     fn try_lock(&self, file: &Self::File) -> io::Result<bool>;
@@ -151,7 +152,11 @@ impl Disk for RealDisk {
     }
 
     fn sync_folder(&self, folder: &OwnedFd) -> io::Result<()> {
-        Ok(rustix::fs::fsync(folder)?)
+        match rustix::fs::fsync(folder) {
+            // Some network file systems know no sync of folders and say so; others fail in other words.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::BADF) => Ok(()),
+            synced => Ok(synced?),
+        }
     }
 
     fn sync_all(&self, folder: &OwnedFd) -> io::Result<()> {
@@ -203,7 +208,12 @@ impl Disk for RealDisk {
     }
 
     fn lock_folder(&self, folder: &OwnedFd) -> io::Result<()> {
-        Ok(rustix::fs::flock(folder, FlockOperation::LockExclusive)?)
+        use rustix::io::Errno;
+        match rustix::fs::flock(folder, FlockOperation::LockExclusive) {
+            // NFS locks files only; the lock of the staging area, which is one, must do there.
+            Err(Errno::BADF | Errno::INVAL | Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            locked => Ok(locked?),
+        }
     }
 
     fn try_lock(&self, file: &OwnedFd) -> io::Result<bool> {

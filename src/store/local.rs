@@ -41,7 +41,7 @@ pub struct LocalStore<D: Disk> {
 impl<D: Disk> LocalStore<D> {
     /// Opens the archive at this path, making the folder where it is not there.
     pub fn create(disk: D, path: &Path, sync: bool) -> Result<Self, StoreError> {
-        ensure_root(&disk, path)?;
+        ensure_root(&disk, path, sync)?;
         Self::open(disk, path, sync)
     }
 
@@ -144,7 +144,9 @@ impl<D: Disk> LocalStore<D> {
         swapped?;
         if lasting && !named_before {
             staging.is_sure().map_err(ctx("committing to", &place))?;
-            staging.synced(self.disk.sync_folder(&self.root)).map_err(ctx("syncing", &self.place))?;
+            staging
+                .synced(&self.place, self.disk.sync_folder(&self.root))
+                .map_err(ctx("syncing", &self.place))?;
         }
         for key in dropped(job, &before, manifest) {
             remove_if_there(&self.disk, &folder, key.name())
@@ -171,14 +173,15 @@ impl<D: Disk> LocalStore<D> {
         lasting: bool,
     ) -> Result<String, StoreError> {
         let (disk, folder, name) = (&self.disk, staging.folder(), staging.record_name());
+        let place = self.place_of(key);
         let written = remove_if_there(disk, folder, &name).and_then(|()| {
             let file = disk.create_new(folder, &name)?;
             write_all(disk, &file, bytes)?;
-            if lasting { staging.synced(disk.sync_file(&file)) } else { Ok(()) }
+            if lasting { staging.synced(&place, disk.sync_file(&file)) } else { Ok(()) }
         });
         written.map_err(|error| {
             let _ = remove_if_there(disk, folder, &name);
-            no_room(disk, folder, "writing", &self.place_of(key), Some(bytes.len() as u64), error)
+            no_room(disk, folder, "writing", &place, Some(bytes.len() as u64), error)
         })?;
         Ok(name)
     }
@@ -198,7 +201,7 @@ impl<D: Disk> LocalStore<D> {
             if !lasting {
                 return Ok(());
             }
-            staging.synced(self.disk.sync_folder(folder)).map_err(ctx("syncing", &place))
+            staging.synced(&place, self.disk.sync_folder(folder)).map_err(ctx("syncing", &place))
         };
         for (proven, key) in files {
             let refused =
@@ -230,7 +233,7 @@ impl<D: Disk> LocalStore<D> {
 }
 
 /// Makes the folder at this path and those above it where they are not there, and syncs what it changed.
-fn ensure_root<D: Disk>(disk: &D, path: &Path) -> Result<(), StoreError> {
+fn ensure_root<D: Disk>(disk: &D, path: &Path, sync: bool) -> Result<(), StoreError> {
     if disk.open_root(path).is_ok() {
         return Ok(());
     }
@@ -240,10 +243,11 @@ fn ensure_root<D: Disk>(disk: &D, path: &Path) -> Result<(), StoreError> {
     let Some(name) = name else {
         return disk.open_root(path).map(drop).map_err(ctx("opening", &place));
     };
-    ensure_root(disk, parent)?;
+    ensure_root(disk, parent, sync)?;
     let above = disk.open_root(parent).map_err(ctx("opening", &parent.display().to_string()))?;
     ensure_folder(disk, &above, name).map_err(ctx("creating", &place))?;
-    disk.sync_folder(&above).map_err(ctx("syncing", &parent.display().to_string()))
+    let synced = if sync { disk.sync_folder(&above) } else { Ok(()) };
+    synced.map_err(ctx("syncing", &parent.display().to_string()))
 }
 
 /// The file's bytes. Of one that is too large for a record it gives only the first, which then are none.

@@ -24,7 +24,7 @@ pub use disk::Entry;
 use disk::{Disk, RealDisk};
 use local::LocalStore;
 pub use look::{Found, Leftover, LeftoverKind, Record, Version};
-use remote::{Place, RemoteStore, Trouble};
+use remote::{Kind, Place, RemoteStore, Trouble};
 
 /// Commits to a folder that run at once: their syncs then group in the kernel, and more bring nothing.
 const COMMITS: usize = 16;
@@ -136,6 +136,28 @@ pub enum StoreError {
         /// Its version.
         version: u64,
     },
+}
+
+impl StoreError {
+    /// Whether it says nothing of the one file or record that was asked for: the bucket is out of reach for all of them.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        match self {
+            Self::Remote { trouble, .. } => match trouble.kind {
+                Kind::NoBucket | Kind::NoCredentials | Kind::Unreachable => true,
+                Kind::Denied | Kind::Unfit | Kind::Refused => false,
+            },
+            Self::Io { .. }
+            | Self::Full { .. }
+            | Self::BadPlace { .. }
+            | Self::Unfit { .. }
+            | Self::NoArchive { .. }
+            | Self::Busy { .. }
+            | Self::Conflict { .. }
+            | Self::Foreign { .. }
+            | Self::Newer { .. } => false,
+        }
+    }
 }
 
 /// Whether an archive is made where there is none.
@@ -284,6 +306,24 @@ impl Store {
         match &self.inner {
             Inner::Local(local) => local.read(key, take),
             Inner::Remote(remote) => remote.read(key, take),
+        }
+    }
+
+    /// What an earlier run noted under this name; `None` where it noted nothing. Blocks. Notes save time and decide nothing.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.note(name),
+            Inner::Remote(remote) => remote.note(name),
+        }
+    }
+
+    /// Notes something for a later run. Blocks.
+    ///
+    /// The staging area shows that the caller is the archive's one writer.
+    pub fn keep_note(&self, _staging: &Staging, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.keep_note(name, bytes),
+            Inner::Remote(remote) => remote.keep_note(name, bytes),
         }
     }
 

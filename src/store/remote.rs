@@ -48,6 +48,7 @@ use super::{Folders, Proven, Staging, StoreError, at, ctx};
 use crate::job::JobRef;
 use crate::layout::{self, Key, MANIFEST_NAME, PRIVATE_FOLDER};
 use crate::manifest::{Digest, FileRecord, Manifest};
+use address::Patience;
 pub(super) use address::{Address, Place};
 use bucket::{Bucket, Reader, attributes, failed, lost_race};
 pub use trouble::{Kind, Trouble};
@@ -65,6 +66,8 @@ const CACHE_FOLDER: &str = "vfetch";
 /// An archive in a bucket.
 #[derive(Debug)]
 pub struct RemoteStore {
+    /// The same bucket for the first request of a run, with less patience.
+    door: Arc<Bucket>,
     bucket: Arc<Bucket>,
     threads: Threads,
     staging: OnceLock<PathBuf>,
@@ -74,9 +77,11 @@ pub struct RemoteStore {
 impl RemoteStore {
     /// The archive at an address, with the client that the environment describes. Sends nothing.
     pub(super) fn open(address: &Address) -> Result<Self, StoreError> {
-        let (objects, pages) = address.connect()?;
-        let bucket = Bucket::new(objects, Some(pages), address.prefix.clone(), address.place.clone());
-        Self::of(bucket, address.folder_name())
+        let bucket = |(objects, pages)| {
+            Bucket::new(objects, Some(pages), address.prefix.clone(), address.place.clone())
+        };
+        let (first, then) = (address.connect(Patience::Short)?, address.connect(Patience::Long)?);
+        Self::of(Arc::new(bucket(first)), Arc::new(bucket(then)), address.folder_name())
     }
 
     /// The archive in an object store that is open already, below a prefix; `place` is what it is called. A store that
@@ -90,12 +95,13 @@ impl RemoteStore {
         let prefix = ObjectPath::parse(prefix)
             .map_err(|error| StoreError::BadPlace { place: place.into(), why: error.to_string() })?;
         let name = Digest::of(place.as_bytes()).to_string();
-        Self::of(Bucket::new(objects, pages, prefix, place.trim_end_matches('/').into()), name)
+        let bucket = Arc::new(Bucket::new(objects, pages, prefix, place.trim_end_matches('/').into()));
+        Self::of(Arc::clone(&bucket), bucket, name)
     }
 
-    fn of(bucket: Bucket, staging_name: String) -> Result<Self, StoreError> {
+    fn of(door: Arc<Bucket>, bucket: Arc<Bucket>, staging_name: String) -> Result<Self, StoreError> {
         let threads = Threads::start().map_err(ctx("starting threads for", &bucket.place))?;
-        Ok(Self { bucket: Arc::new(bucket), threads, staging: OnceLock::new(), staging_name })
+        Ok(Self { door, bucket, threads, staging: OnceLock::new(), staging_name })
     }
 
     /// Stages parts in this folder instead of the user's cache; the first word on it holds.
@@ -105,40 +111,60 @@ impl RemoteStore {
 
     /// Opens and locks the staging area, once it is certain that the bucket can be written to under a condition.
     pub fn staging(&self) -> Result<Staging, StoreError> {
-        let folder = self.staging_folder()?;
-        let bucket = Arc::clone(&self.bucket);
+        let why =
+            "neither XDG_CACHE_HOME nor HOME says where files can be staged; name a folder with --staging";
+        let nowhere = || StoreError::BadPlace { place: self.bucket.place.clone(), why: why.into() };
+        let folder = self.staging_folder().ok_or_else(nowhere)?;
+        let bucket = Arc::clone(&self.door);
         self.threads.wait(async move { keeps_conditions(&bucket).await })?;
         // What is staged here is worth one download: the bucket is what makes it last.
         LocalStore::create(RealDisk, &folder, false)?.staging()
+    }
+
+    /// A note of an earlier run on this machine. Blocks. Notes are kept where parts are staged: another machine's runs
+    /// know nothing of them.
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(folder) = self.staging_folder() else { return Ok(None) };
+        match LocalStore::open(RealDisk, &folder, false) {
+            Ok(here) => here.note(name),
+            // Nothing was ever staged here.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes something for a later run on this machine. Blocks.
+    pub fn keep_note(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        match self.staging_folder() {
+            Some(folder) => LocalStore::create(RealDisk, &folder, false)?.keep_note(name, bytes),
+            // Without a place for it a later run starts without the note, and learns anew.
+            None => Ok(()),
+        }
     }
 
     #[expect(
         clippy::disallowed_methods,
         reason = "the user's cache is where the environment says, as for every program"
     )]
-    fn staging_folder(&self) -> Result<PathBuf, StoreError> {
-        if let Some(folder) = self.staging.get() {
-            return Ok(folder.clone());
-        }
+    fn staging_folder(&self) -> Option<PathBuf> {
         let named = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
-        let why =
-            "neither XDG_CACHE_HOME nor HOME says where files can be staged; name a folder with --staging";
-        let cache = cache
-            .ok_or_else(|| StoreError::BadPlace { place: self.bucket.place.clone(), why: why.into() })?;
-        Ok(cache.join(CACHE_FOLDER).join(&self.staging_name))
+        let cache = || named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
+        let own = || Some(cache()?.join(CACHE_FOLDER).join(&self.staging_name));
+        self.staging.get().cloned().or_else(own)
     }
 
     /// Whether something below the prefix belongs to an archive. Blocks.
     pub fn is_archive(&self) -> Result<bool, StoreError> {
-        let (bucket, private) = (Arc::clone(&self.bucket), PRIVATE_FOLDER);
+        let (bucket, private) = (Arc::clone(&self.door), PRIVATE_FOLDER);
         let marked = self.threads.wait(async move { bucket.list(private).await })?;
         if !marked.objects.is_empty() || !marked.common_prefixes.is_empty() {
             return Ok(true);
         }
         for folder in self.folders()? {
-            if !matches!(self.record_in(&folder?), Ok(Record::Nothing) | Err(_)) {
-                return Ok(true);
+            match self.record_in(&folder?) {
+                Ok(Record::Nothing) => {}
+                Ok(_) => return Ok(true),
+                Err(error) => return Err(error),
             }
         }
         Ok(false)
@@ -244,7 +270,7 @@ impl RemoteStore {
     }
 
     fn staged(&self) -> Result<Vec<Leftover>, StoreError> {
-        let folder = self.staging_folder()?;
+        let Some(folder) = self.staging_folder() else { return Ok(Vec::new()) };
         let parts = match LocalStore::open(RealDisk, &folder, false) {
             Ok(local) => local.leftovers()?,
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),

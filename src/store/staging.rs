@@ -17,8 +17,8 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -54,8 +54,8 @@ struct Area<D: Disk> {
     place: String,
     sync: bool,
     lock: D::File,
-    /// Whether a sync of this run has failed.
-    unsure: AtomicBool,
+    /// The first sync of this run that failed, and why.
+    failed_sync: OnceLock<String>,
     /// The outputs that are being written, by the stem of their names.
     claims: Mutex<HashSet<String>>,
     records: AtomicU64,
@@ -77,8 +77,8 @@ impl<D: Disk> Staging<D> {
             disk.sync_all(root).map_err(ctx("syncing", root_place))?;
         }
         sweep(&disk, &folder, &place)?;
-        let (unsure, claims, records) = (AtomicBool::new(false), Mutex::default(), AtomicU64::new(0));
-        let area = Area { disk, folder, place, sync, lock, unsure, claims, records };
+        let (failed_sync, claims, records) = (OnceLock::new(), Mutex::default(), AtomicU64::new(0));
+        let area = Area { disk, folder, place, sync, lock, failed_sync, claims, records };
         Ok(Self { area: Arc::new(area) })
     }
 
@@ -91,19 +91,20 @@ impl<D: Disk> Staging<D> {
         format!("manifest-{}.new", self.area.records.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Passes on what a sync said; after a failure nothing is sure any more in this run.
-    pub(super) fn synced(&self, said: io::Result<()>) -> io::Result<()> {
-        self.area.synced(said)
+    /// Passes on what a sync of this place said; after a failure nothing is sure any more in this run.
+    pub(super) fn synced(&self, place: &str, said: io::Result<()>) -> io::Result<()> {
+        self.area.synced(place, said)
     }
 
     /// Fails once a sync of this run has failed.
     pub(super) fn is_sure(&self) -> io::Result<()> {
-        if self.area.unsure.load(Ordering::Acquire) {
-            return Err(io::Error::other(
-                "a sync has failed before, and nothing more is called archived in this run",
-            ));
+        match self.area.failed_sync.get() {
+            Some(failed) => {
+                let why = format!("nothing more is called archived in this run, since syncing {failed}");
+                Err(io::Error::other(why))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// What an earlier attempt left of this output, with what its note says; `None` where there is nothing to go on.
@@ -202,9 +203,9 @@ impl<D: Disk> Area<D> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn synced(&self, said: io::Result<()>) -> io::Result<()> {
-        if said.is_err() {
-            self.unsure.store(true, Ordering::Release);
+    fn synced(&self, place: &str, said: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &said {
+            let _ = self.failed_sync.set(format!("{place} failed: {error}"));
         }
         said
     }
@@ -216,7 +217,7 @@ impl<D: Disk> Area<D> {
 
 impl<D: Disk> Drop for Area<D> {
     fn drop(&mut self) {
-        if self.sync && !*self.unsure.get_mut() {
+        if self.sync && self.failed_sync.get().is_none() {
             // Where this fails the next run syncs once more than it must.
             let _ = self.disk.write_at(&self.lock, 0, NOBODY);
         }
@@ -334,7 +335,7 @@ impl<D: Disk> Partial<D> {
         debug_assert_eq!(bytes, self.bytes, "only what was written can be proven");
         let area = &*self.claim.area;
         if area.sync
-            && let Err(error) = area.synced(area.disk.sync_file(&self.file))
+            && let Err(error) = area.synced(&self.claim.place(), area.disk.sync_file(&self.file))
         {
             self.claim.remove();
             return Err(no_room(&area.disk, &area.folder, "syncing", &self.claim.place(), None, error));

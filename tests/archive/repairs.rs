@@ -398,3 +398,69 @@ fn a_repair_as_json_names_every_fault_and_ends_in_a_summary() {
     assert_eq!(words, [("147/147-0.gif", "left"), ("147/notes.txt", "put_aside")]);
     assert_eq!((&summary["put_aside"], &summary["left"]), (&1.into(), &1.into()));
 }
+
+#[test]
+fn an_archive_behind_an_address_is_verified_and_heals_and_is_healed() {
+    let bed = Bed::new();
+    planted::whole(&bed, 24);
+    copy_tree(&bed.archive(), &bed.path("backup"));
+    let address = |name: &str| format!("file://{}", bed.path(name).display());
+    assert_eq!(bed.run(&["verify", &address("out")]).exits(0).stdout, "");
+    let planted = planted::plant_all(&bed, 24, 8, 3);
+    let faults: usize = planted.values().map(|(_, lines)| lines.len()).sum();
+    assert_eq!(bed.run(&["verify", &address("out")]).exits(6).stdout.lines().count(), faults);
+    copy_tree(&bed.archive(), &bed.path("twice"));
+    // A bucket heals a folder, and a folder heals a bucket.
+    bed.run(&["repair", "out", "--offline", "--from", &address("backup")]).exits(0);
+    assert_eq!(bed.run(&["verify", "out"]).exits(0).stdout, "");
+    let mut command = bed.command(&["repair", &address("twice"), "--offline", "--from", "backup"]);
+    command.env("XDG_CACHE_HOME", bed.path("cache")).env("HOME", bed.path(""));
+    Ran::of(command).exits(0);
+    assert_eq!(bed.run(&["verify", &address("twice")]).exits(0).stdout, "");
+    assert_eq!(bed.run(&["verify", "twice"]).exits(0).stdout, "");
+    let media = |files: BTreeMap<PathBuf, Vec<u8>>| {
+        files.into_values().map(|bytes| Digest::of(&bytes)).collect::<std::collections::BTreeSet<_>>()
+    };
+    let gifs = |name: &str| {
+        let mut files = jobs(&bed.path(name));
+        files.retain(|path, _| path.extension().is_some_and(|extension| extension == "gif"));
+        media(files)
+    };
+    assert_eq!(gifs("twice"), gifs("backup"));
+    assert_eq!(gifs("out"), gifs("backup"));
+}
+
+#[test]
+fn a_signal_ends_a_repair_soon_and_the_bad_file_is_where_it_was() {
+    let world = World::new();
+    world.bed.complete("147", &[&content(1, 500)]);
+    fs::write(world.bed.file("147/147-0.gif"), "bad").unwrap();
+    world.has("147", &["/a.gif"]);
+    world.server.on("/a.gif", Answer::stall_at_once());
+    let before = jobs(&world.bed.archive());
+    let mut command = world.bed.command(&["repair", "out"]);
+    command.env("MODELSLAB_API_KEY", "sk-0123456789abcdef").env("MODELSLAB_BASE_URL", world.server.url(""));
+    let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    world.server.wait_for("the request for the file", |seen| seen.iter().any(|seen| seen.path() == "/a.gif"));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "left 147/147-0.gif: the run was stopped\n");
+    assert_eq!(jobs(&world.bed.archive()), before);
+    assert!(quarantine(&world.bed).is_empty());
+}
+
+#[test]
+fn a_repair_gets_by_with_few_open_files() {
+    let bed = Bed::new();
+    planted::whole(&bed, 150);
+    copy_tree(&bed.archive(), &bed.path("backup"));
+    planted::plant_all(&bed, 150, 60, 5);
+    let program = env!("CARGO_BIN_EXE_vfetch");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" repair out --offline --from backup", program]);
+    command.current_dir(bed.path("")).env_clear();
+    Ran::of(command).exits(0);
+    bed.run(&["verify", "out"]).exits(0);
+}

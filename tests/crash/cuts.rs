@@ -1,7 +1,7 @@
 //! The power goes at any moment, and the disk keeps, loses or tears what was not synced.
 
 use crate::disk::{Cut, Fault, FaultKind, MemoryDisk};
-use crate::run::{Said, Scenario, Tally, audit, check_outcome, run, scenarios};
+use crate::run::{Said, Scenario, Tally, audit, check_outcome, is_kept, run, scenarios};
 
 /// Power cuts that begin a case; the cases themselves hold more of them.
 const CASES: u64 = 2_000;
@@ -43,6 +43,7 @@ fn case(
         let _ = runs.iter().try_for_each(|tasks| run(&disk, tasks, &mut said));
         ends.push(end(&disk, dice));
         audit(&disk, scenario.last(), &said, scenario.known_damage(), tally)
+            .and_then(|()| is_kept(&disk, scenario))
             .map_err(|why| format!("after {ends:?}: {why}"))?;
     }
     for tasks in &scenario.runs {
@@ -51,6 +52,7 @@ fn case(
     disk.cut(Cut::Loses, dice);
     audit(&disk, scenario.last(), &said, None, tally)
         .and_then(|()| check_outcome(&disk, scenario.last()))
+        .and_then(|()| is_kept(&disk, scenario))
         .map_err(|why| format!("after {ends:?}, a whole run and a last cut: {why}"))?;
     Ok(ends.iter().filter(|end| **end != "kill").count() as u64 + 1)
 }

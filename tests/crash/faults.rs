@@ -1,7 +1,7 @@
 //! Every call of a run fails once, and from there on for good, in every way that disks have.
 
 use crate::disk::{EINTR, EIO, ENOSPC, Fault, FaultKind};
-use crate::run::{Scenario, Tally, audit, check_outcome, run, scenarios};
+use crate::run::{Scenario, Tally, audit, check_outcome, is_kept, run, scenarios};
 
 const KINDS: [FaultKind; 4] =
     [FaultKind::Errno(EIO), FaultKind::Errno(ENOSPC), FaultKind::Errno(EINTR), FaultKind::ShortWrite];
@@ -30,12 +30,14 @@ fn meet(scenario: &Scenario, fault: Fault) -> bool {
     }
     let mut tally = Tally::default();
     audit(&disk, scenario.last(), &said, scenario.known_damage(), &mut tally)
+        .and_then(|()| is_kept(&disk, scenario))
         .unwrap_or_else(|why| panic!("{at}: {why}"));
     for tasks in &scenario.runs {
         run(&disk, tasks, &mut said).unwrap_or_else(|error| panic!("{at}: rerun: {error}"));
     }
     check_outcome(&disk, scenario.last())
         .and_then(|()| audit(&disk, scenario.last(), &said, None, &mut tally))
+        .and_then(|()| is_kept(&disk, scenario))
         .unwrap_or_else(|why| panic!("{at}: rerun: {why}"));
     ended.is_err()
 }

@@ -17,18 +17,28 @@ use crate::disk::MemoryDisk;
 pub(crate) const ROOT: &str = "/out";
 const SOURCE: &str = "https://media.test/";
 
+/// How a job is worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// What is not here is fetched.
+    Get,
+    /// The service is still at work: the run notes that and goes away.
+    Pending,
+    /// What is here is fetched again.
+    Force,
+    /// What is here is hashed, and fetched where it is not what the record says.
+    Check,
+    /// The same, and bad files are put aside before others take their place.
+    Repair,
+}
+
 /// One job in one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     pub(crate) id: &'static str,
     /// What the job's outputs bring in this run; `None` where no source serves.
     pub(crate) outputs: Vec<Option<Vec<u8>>>,
-    /// The service is still at work: the run notes that and goes away.
-    pub(crate) pending: bool,
-    /// Fetch what is here already.
-    pub(crate) force: bool,
-    /// Hash what is here already.
-    pub(crate) check: bool,
+    pub(crate) way: Way,
     /// The run leaves after so many bytes of the last output, with a checkpoint.
     pub(crate) leaves_after: Option<usize>,
 }
@@ -36,19 +46,23 @@ pub(crate) struct Task {
 impl Task {
     pub(crate) fn get(id: &'static str, outputs: &[Option<&[u8]>]) -> Self {
         let outputs = outputs.iter().map(|bytes| bytes.map(<[u8]>::to_vec)).collect();
-        Self { id, outputs, pending: false, force: false, check: false, leaves_after: None }
+        Self { id, outputs, way: Way::Get, leaves_after: None }
     }
 
     pub(crate) fn pending(id: &'static str, outputs: usize) -> Self {
-        Self { pending: true, ..Self::get(id, &vec![None; outputs]) }
+        Self { way: Way::Pending, ..Self::get(id, &vec![None; outputs]) }
     }
 
     pub(crate) fn forced(self) -> Self {
-        Self { force: true, ..self }
+        Self { way: Way::Force, ..self }
     }
 
     pub(crate) fn checked(self) -> Self {
-        Self { check: true, ..self }
+        Self { way: Way::Check, ..self }
+    }
+
+    pub(crate) fn repairing(self) -> Self {
+        Self { way: Way::Repair, ..self }
     }
 
     pub(crate) fn leaving_after(self, bytes: usize) -> Self {
@@ -119,12 +133,12 @@ fn work(
         Found::Record(manifest, _) => manifest.as_ref().clone(),
         Found::Nothing | Found::Damaged { .. } => Manifest::new(&job, "0"),
     };
-    if manifest.state == State::Complete && present.len() == manifest.files.len() && !task.force {
+    if manifest.state == State::Complete && present.len() == manifest.files.len() && task.way != Way::Force {
         said.committed(task, &manifest);
         return Ok(());
     }
     manifest.updated_at = said.next().to_string();
-    if task.pending {
+    if task.way == Way::Pending {
         if manifest.files.is_empty() && manifest.pending_seen_at.is_none() {
             manifest.pending_seen_at = Some(manifest.updated_at.clone());
             store.commit(staging, &job, &[], &manifest, found.version())?;
@@ -137,12 +151,17 @@ fn work(
         let here = present.iter().find(|file| file.output == output);
         match (here, bytes) {
             (Some(here), None) => manifest.files.push(here.clone()),
-            (Some(here), Some(_)) if !task.force => manifest.files.push(here.clone()),
+            (Some(here), Some(_)) if task.way != Way::Force => manifest.files.push(here.clone()),
             (None | Some(_), Some(bytes)) => match bring(staging, task, output, bytes)? {
                 Some(proven) => came.push((output, proven)),
                 None => return Ok(()),
             },
             (None, None) => {}
+        }
+    }
+    if task.way == Way::Repair {
+        for bad in visible.iter().filter(|file| !present.contains(file)) {
+            store.put_aside(staging, &layout::folder(&job), &bad.path)?;
         }
     }
     manifest.outputs = Some(task.outputs.len());
@@ -173,7 +192,7 @@ fn present(
     for (file, present) in manifest.files.iter().zip(present) {
         let key = Key::recorded(job, &file.path).filter(|_| present);
         let Some(key) = key else { continue };
-        if !task.check || store.hash(&key)? == (file.sha256, file.bytes) {
+        if !matches!(task.way, Way::Check | Way::Repair) || store.hash(&key)? == (file.sha256, file.bytes) {
             here.push(file.clone());
         }
     }
@@ -244,7 +263,8 @@ pub(crate) struct Tally {
 }
 
 /// What must be true of an archive whatever happened to it: no record names absent or other bytes, and what was called
-/// committed is there. `known` is damage that another hand did, path and bytes, and that no run has healed yet.
+/// committed is there. `known` is damage that another hand did, path and bytes, and that no run has healed yet; what it
+/// put there is not lost either where the runs put it aside.
 pub(crate) fn audit(
     disk: &MemoryDisk,
     tasks: &[Task],
@@ -281,7 +301,12 @@ pub(crate) fn audit(
         for file in &manifest.files {
             tally.files += 1;
             let path = format!("{ROOT}/{}/{}", layout::folder(&task.job()), file.path);
-            let bytes = disk.bytes_at(&path).ok_or_else(|| format!("{path} is named and not there"))?;
+            let Some(bytes) = disk.bytes_at(&path) else {
+                let aside = known.is_some_and(|(known, _)| known == path) && task.way == Way::Repair;
+                let missing = || format!("{path} is named and not there");
+                aside.then_some(()).ok_or_else(missing)?;
+                continue;
+            };
             let right = Digest::of(&bytes) == file.sha256 && bytes.len() as u64 == file.bytes;
             if !right && known != Some((path.as_str(), &bytes)) {
                 return Err(format!("{path} is named with other bytes than it has"));
@@ -291,6 +316,18 @@ pub(crate) fn audit(
     Ok(())
 }
 
+/// What another hand has put in a file's place is not thrown away by runs that put it aside.
+pub(crate) fn is_kept(disk: &MemoryDisk, scenario: &Scenario) -> Result<(), String> {
+    const QUARANTINE: &str = "/out/.vfetch/quarantine/147";
+    let Some((path, bytes)) = scenario.known_damage() else { return Ok(()) };
+    if !scenario.last().iter().any(|task| task.way == Way::Repair) {
+        return Ok(());
+    }
+    let aside = disk.names_at(QUARANTINE).into_iter().map(|name| format!("{QUARANTINE}/{name}"));
+    let kept = aside.chain([path.to_owned()]).any(|place| disk.bytes_at(&place).as_deref() == Some(bytes));
+    if kept { Ok(()) } else { Err(format!("what lay at {path} is lost")) }
+}
+
 /// After a run that ended well: each task's outputs are there, byte for byte, under names that the record gives them.
 pub(crate) fn check_outcome(disk: &MemoryDisk, tasks: &[Task]) -> Result<(), String> {
     let store = LocalStore::open(disk.clone(), Path::new(ROOT), true).map_err(|error| error.to_string())?;
@@ -298,7 +335,7 @@ pub(crate) fn check_outcome(disk: &MemoryDisk, tasks: &[Task]) -> Result<(), Str
         let Ok(Found::Record(manifest, _)) = store.look(&task.job()) else {
             return Err(format!("{} has no record", task.id));
         };
-        if task.pending {
+        if task.way == Way::Pending {
             continue;
         }
         for (output, want) in task.outputs.iter().enumerate() {
@@ -319,8 +356,8 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// Runs that are over, and all of which is on the platter, when the trouble begins.
     pub(crate) before: Vec<Vec<Task>>,
-    /// A file that another hand damages then, with what it puts there.
-    pub(crate) damage: Option<(&'static str, Vec<u8>)>,
+    /// A file that another hand writes then, with what it puts there.
+    pub(crate) planted: Option<(&'static str, Vec<u8>)>,
     /// Runs that may meet trouble.
     pub(crate) runs: Vec<Vec<Task>>,
 }
@@ -334,7 +371,7 @@ impl Scenario {
             run(&disk, tasks, &mut said).expect("nothing fails yet");
         }
         disk.cut(crate::disk::Cut::Keeps, &mut fastrand::Rng::with_seed(0));
-        if let Some((path, bytes)) = &self.damage {
+        if let Some((path, bytes)) = &self.planted {
             disk.plant(path, bytes);
         }
         disk.fail(None);
@@ -343,7 +380,7 @@ impl Scenario {
     }
 
     pub(crate) fn known_damage(&self) -> Option<(&str, &[u8])> {
-        self.damage.as_ref().map(|(path, bytes)| (*path, bytes.as_slice()))
+        self.planted.as_ref().map(|(path, bytes)| (*path, bytes.as_slice()))
     }
 
     /// The last run, which must bring everything home in the end.
@@ -358,7 +395,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     let [other_a, other_b] = [content(4, 650), content(5, 130)];
     let three = || Task::get("147", &[Some(&a), Some(&b), Some(&c)]);
     let second_job = || Task::get("realtime/98", &[Some(&other_a)]);
-    let scenario = |name, before, runs| Scenario { name, before, damage: None, runs };
+    let scenario = |name, before, runs| Scenario { name, before, planted: None, runs };
     vec![
         scenario("a first commit of three files", vec![], vec![vec![three()]]),
         scenario("two jobs", vec![], vec![vec![three(), second_job()]]),
@@ -397,15 +434,27 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             vec![vec![three()]],
         ),
         Scenario {
+            name: "after a run that was killed",
+            before: vec![vec![three()]],
+            planted: Some(("/out/.vfetch/staging/lock", b"4711      \n".to_vec())),
+            runs: vec![vec![three(), second_job()]],
+        },
+        Scenario {
             name: "a damaged file, healed with the same bytes",
             before: vec![vec![three()]],
-            damage: Some(("/out/147/147-1.bin", content(6, 130))),
+            planted: Some(("/out/147/147-1.bin", content(6, 130))),
             runs: vec![vec![three().checked()]],
+        },
+        Scenario {
+            name: "a damaged file, put aside and healed",
+            before: vec![vec![three()]],
+            planted: Some(("/out/147/147-1.bin", content(6, 130))),
+            runs: vec![vec![three().repairing()]],
         },
         Scenario {
             name: "a damaged file, replaced by other bytes",
             before: vec![vec![three()]],
-            damage: Some(("/out/147/147-0.bin", content(7, 700))),
+            planted: Some(("/out/147/147-0.bin", content(7, 700))),
             runs: vec![vec![Task::get("147", &[Some(&other_a), Some(&b), Some(&c)]).checked()]],
         },
     ]

@@ -7,3 +7,6 @@
 mod support;
 
 mod keep;
+mod planted;
+mod room;
+mod strace;

@@ -9,7 +9,13 @@
 mod support;
 
 mod api;
+mod digests;
 mod helpers;
 mod hostile;
+mod ladder;
+mod names;
 mod operator;
 mod process;
+mod resume;
+mod transfer;
+mod wire;

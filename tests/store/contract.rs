@@ -40,6 +40,7 @@ on_every_kind_of_archive! {
     a_damaged_record_is_found_and_replaced
     a_folder_of_another_job_is_refused
     a_bad_file_is_put_aside_and_never_over_another
+    verifying_finds_what_was_planted_and_nothing_else
     many_jobs_are_committed_at_once
     every_folder_is_listed_once
     names_that_are_escaped_are_found_again
@@ -244,6 +245,26 @@ fn a_bad_file_is_put_aside_and_never_over_another(place: &Place) {
     assert!(
         leftovers.iter().all(|leftover| leftover.kind == LeftoverKind::Quarantined && leftover.bytes == 4)
     );
+}
+
+fn verifying_finds_what_was_planted_and_nothing_else(place: &Place) {
+    for id in 1..=30 {
+        place.commit_first(&job(&id.to_string()), &[(0, &[id; 2_000]), (1, &[id; 10])]);
+    }
+    assert_eq!(place.verify().unwrap(), [""; 0]);
+    place.tamper("3/3-0.gif", Some(&[0; 2_000]));
+    place.tamper("5/5-1.gif", Some(&[5; 9]));
+    place.tamper("7/7-0.gif", None);
+    place.tamper("9/manifest.json", Some(b"{"));
+    place.tamper("11/11-2.gif", Some(b"more"));
+    let found = [
+        "11/11-2.gif extra",
+        "3/3-0.gif damaged",
+        "5/5-1.gif damaged",
+        "7/7-0.gif missing",
+        "9/manifest.json unreadable",
+    ];
+    assert_eq!(place.verify().unwrap(), found);
 }
 
 fn many_jobs_are_committed_at_once(place: &Place) {

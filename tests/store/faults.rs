@@ -222,17 +222,22 @@ fn a_download_that_breaks_goes_on_where_it_stopped() {
 fn an_object_that_changes_while_it_is_read_is_not_spliced() {
     let Some(proxy) = Proxy::new() else { return };
     let place = proxy.place();
-    let (job, content) = (job("147"), vec![1; 3 << 20]);
-    place.commit_first(&job, &[(0, &content)]);
-    proxy.on("GET", "147-0.gif", 1, Cut(2 << 20));
-    let mut changed = false;
-    let read = place.store.read(&Key::output(&job, 0, "gif", None), &mut |_| {
-        if !std::mem::replace(&mut changed, true) {
-            place.tamper("147/147-0.gif", Some(&vec![2; 3 << 20]));
+    for (id, heeds_conditions) in [("147", true), ("148", false)] {
+        let (job, name) = (job(id), format!("{id}/{id}-0.gif"));
+        place.commit_first(&job, &[(0, &vec![1; 3 << 20])]);
+        if !heeds_conditions {
+            proxy.drop_conditions();
         }
-        Ok(())
-    });
-    assert!(read.is_err(), "{read:?}");
+        proxy.on("GET", &name, 1, Cut(2 << 20));
+        let mut changed = false;
+        let read = place.store.read(&Key::output(&job, 0, "gif", None), &mut |_| {
+            if !std::mem::replace(&mut changed, true) {
+                place.tamper(&name, Some(&vec![2; 3 << 20]));
+            }
+            Ok(())
+        });
+        assert!(read.is_err(), "{read:?}");
+    }
 }
 
 #[test]
@@ -280,6 +285,22 @@ fn a_bucket_that_is_not_there_is_named_and_never_taken_for_an_empty_one() {
         assert_eq!(trouble(&error), Kind::NoBucket, "{error}");
         assert!(error.to_string().contains("vfetch-no-such-bucket"), "{error}");
     }
+}
+
+#[test]
+fn a_store_that_goes_away_is_no_damage_of_the_archive() {
+    let Some(proxy) = Proxy::new() else { return };
+    let place = proxy.place();
+    for id in 1..=20_u8 {
+        place.commit_first(&job(&id.to_string()), &[(0, &[id; 100])]);
+    }
+    for part in ["/manifest.json", "-0.gif", "prefix="] {
+        proxy.on("GET", part, FOR_EVER, Answer(503, BUSY));
+        let error = place.verify().unwrap_err();
+        assert_eq!(trouble(&error), Kind::Unreachable, "{part}");
+        proxy.heal();
+    }
+    assert_eq!(place.verify().unwrap(), [""; 0]);
 }
 
 #[test]
@@ -333,6 +354,33 @@ fn one_machine_has_one_writer() {
     let error = place.store.staging().unwrap_err();
     assert!(matches!(error, StoreError::Busy { .. }), "{error}");
     Place::over(objects).staging();
+}
+
+#[test]
+fn an_object_that_stands_for_a_folder_is_no_file() {
+    let Some(server) = s3_server() else { return };
+    let bucket = super::places::new_bucket(server);
+    let place = Place::s3_at(server, &bucket);
+    place.commit_first(&job("147"), &[(0, b"a")]);
+    for below in ["147/", "", ".vfetch/quarantine/"] {
+        let answer = request(server, "PUT", &format!("/{bucket}/clips/2026/{below}"));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert_eq!(place.names("147"), ["147-0.gif", "manifest.json"]);
+    assert_eq!(place.store.leftovers().unwrap(), []);
+    assert_eq!(place.verify().unwrap(), [""; 0]);
+}
+
+#[test]
+fn an_object_too_large_for_a_record_is_a_damaged_one() {
+    let place = Place::memory();
+    let job = job("147");
+    place.tamper("147/manifest.json", Some(&vec![b' '; (64 << 20) + 1]));
+    let found = place.store.look(&job).unwrap();
+    assert!(matches!(found, Found::Damaged { .. }));
+    let files: [(usize, &[u8]); 1] = [(0, b"a")];
+    place.commit(&job, &files, record(&job, &files), found.version()).unwrap();
+    place.holds_what_it_says(&job);
 }
 
 fn unfinished_uploads(proxy: &Proxy) -> usize {

@@ -13,11 +13,15 @@ use object_store::path::Path as ObjectPath;
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use vfetch::engine::survey::Progress;
+use vfetch::engine::verify::{VerifyOptions, verify};
 use vfetch::job::{DEFAULT_ORIGIN, Defaults, JobRef};
 use vfetch::layout::Key;
 use vfetch::manifest::{Digest, FileRecord, Manifest};
 use vfetch::store::remote::RemoteStore;
 use vfetch::store::{Found, Open, Proven, Staging, Store, StoreError, Version};
+use vfetch::verdict::Verdict;
 
 /// Below which the archive lies in a bucket: two segments, so that none of them is taken for granted.
 const PREFIX: &str = "clips/2026";
@@ -190,6 +194,25 @@ impl Place {
                 });
             }
         }
+    }
+
+    /// What verifying finds, sorted.
+    pub(crate) fn verify(&self) -> Result<Vec<String>, StoreError> {
+        let (options, stop, progress) =
+            (VerifyOptions::default(), CancellationToken::new(), Progress::default());
+        let mut found = Vec::new();
+        verify(&self.store, &options, &stop, &progress, |finding| {
+            let word = match finding.verdict {
+                Verdict::Whole => "whole",
+                Verdict::Damaged(_) => "damaged",
+                Verdict::Missing => "missing",
+                Verdict::Extra => "extra",
+                Verdict::Unreadable(_) => "unreadable",
+            };
+            found.push(format!("{} {word}", finding.place()));
+        })?;
+        found.sort();
+        Ok(found)
     }
 
     /// How many files wait in the staging area.

@@ -107,7 +107,16 @@ impl World {
 
     /// One more media host.
     pub(crate) fn host(&self) -> Arc<Server> {
-        let host = Arc::new(Server::start());
+        self.with_host(Server::start())
+    }
+
+    /// One more media host, with a certificate of [`tls::CA`]; it would speak HTTP/2 to whoever wants that, and fail.
+    pub(crate) fn tls_host(&self) -> Arc<Server> {
+        self.with_host(Server::start_tls_preferring_http_2())
+    }
+
+    fn with_host(&self, host: Server) -> Arc<Server> {
+        let host = Arc::new(host);
         self.hosts.lock().unwrap().push(Arc::clone(&host));
         host
     }

@@ -112,7 +112,7 @@ impl<'w> Get<'w> {
         self
     }
 
-    /// Lets it write this file, outside the archive.
+    /// Lets it write this file, or remove it, outside the archive.
     pub(crate) fn may_write(mut self, path: impl Into<PathBuf>) -> Self {
         self.may_write.push(path.into());
         self

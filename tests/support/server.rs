@@ -90,6 +90,13 @@ impl Server {
         Self::start_with(Some(super::tls::config()))
     }
 
+    /// A server that speaks TLS, and says that it would rather speak HTTP/2, which it cannot.
+    pub(crate) fn start_tls_preferring_http_2() -> Self {
+        let mut config = rustls::ServerConfig::clone(&super::tls::config());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self::start_with(Some(Arc::new(config)))
+    }
+
     fn start_with(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port on loopback");
         let address = listener.local_addr().expect("an address");

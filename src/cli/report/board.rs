@@ -63,7 +63,7 @@ impl Board {
     pub(super) fn note(&mut self, event: &Event<'_>, now: Instant) {
         self.summary.note(event);
         match event {
-            Event::RefRefused { .. } | Event::Warning { .. } => {}
+            Event::RefRefused { .. } | Event::Warning { .. } | Event::Listed { .. } => {}
             Event::JobStarted { .. } => self.asked += 1,
             Event::JobWaiting { job, why, eta, wait } => {
                 let ready_at = eta.and_then(|eta| now.checked_add(eta));

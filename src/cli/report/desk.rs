@@ -210,3 +210,47 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn masses_wait_for_room_and_a_closed_queue_holds_nobody_up() {
+        let queue = Queue::default();
+        let much = "x".repeat(RESULTS_AHEAD + 1);
+        queue.push(&much);
+        std::thread::scope(|scope| {
+            let patient = scope.spawn(|| queue.push_when_there_is_room("y"));
+            // Who need not wait does not, and the patient one's text is not among what is there.
+            queue.push("z");
+            assert_eq!(queue.take().len(), much.len() + 1);
+            patient.join().unwrap();
+        });
+        assert_eq!(queue.take(), b"y");
+
+        queue.push(&much);
+        std::thread::scope(|scope| {
+            let patient = scope.spawn(|| queue.push_when_there_is_room("y"));
+            queue.close();
+            patient.join().unwrap();
+        });
+        queue.push("z");
+        queue.push_when_there_is_room("z");
+        assert_eq!(queue.take(), b"");
+    }
+
+    #[test]
+    fn a_flood_of_log_lines_is_cut_and_says_so() {
+        let queue = Queue::default();
+        queue.push_if_there_is_room(&"x".repeat(LOG_AHEAD + 1));
+        queue.push_if_there_is_room("dropped\n");
+        queue.push_if_there_is_room("dropped\n");
+        queue.push("a failure\n");
+        let text = String::from_utf8(queue.take()).unwrap();
+        assert!(text.ends_with("xa failure\n2 log lines were dropped\n"));
+        queue.push_if_there_is_room("again\n");
+        assert_eq!(queue.take(), b"again\n");
+    }
+}

@@ -69,6 +69,9 @@ impl Lines<'_> {
             Event::Warning { job, text } => {
                 json!({ "job": job.map(JobRef::to_string), "text": self.clean(text) })
             }
+            Event::Listed { assets, jobs, whole } => {
+                json!({ "assets": assets, "jobs": jobs, "whole": whole })
+            }
             Event::FileStarted { file, rung, source } => {
                 of_file(file, json!({ "rung": rung.word(), "source": self.clean(source) }))
             }
@@ -160,6 +163,7 @@ fn kind(event: &Event<'_>) -> &'static str {
         Event::JobWaiting { .. } => "job_waiting",
         Event::JobReady { .. } => "job_ready",
         Event::Warning { .. } => "warning",
+        Event::Listed { .. } => "listed",
         Event::FileStarted { .. } => "file_started",
         Event::FileSized { .. } => "file_sized",
         Event::FileReceived { .. } => "file_received",

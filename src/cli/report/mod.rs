@@ -177,6 +177,10 @@ impl Console {
                 summary.note_auth();
                 words.push(failure.to_string());
             }
+            Some(Stop::Listing(failure)) => {
+                summary.note_unlisted(failure);
+                words.push(format!("the account's listing cannot be read: {failure}"));
+            }
             Some(Stop::Local(error)) => {
                 summary.note_local();
                 words.push(error.to_string());

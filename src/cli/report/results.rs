@@ -35,7 +35,12 @@ fn escaped(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and writes files")]
+    #![expect(
+        clippy::unwrap_used,
+        clippy::disallowed_methods,
+        clippy::print_stdout,
+        reason = "a test may panic, writes files, and says what it skips"
+    )]
     use super::super::fixtures::{complete, job};
     use super::*;
     use std::process::Command;
@@ -60,6 +65,7 @@ mod tests {
     #[test]
     fn sha256sum_accepts_the_lines_whatever_the_destination_is_called() {
         if Command::new("sha256sum").arg("--version").output().is_err() {
+            println!("skipped: no sha256sum here");
             return;
         }
         let here = tempfile::tempdir().unwrap();

@@ -83,6 +83,7 @@ pub(super) fn rung_word(rung: Rung) -> Option<&'static str> {
     match rung {
         Rung::Output => None,
         Rung::Proxy => Some("proxy"),
+        Rung::Listed => Some("listing"),
         Rung::FreshOutput => Some("fresh link"),
         Rung::FreshProxy => Some("fresh proxy"),
         Rung::Inline => Some("inline"),
@@ -97,6 +98,9 @@ pub(super) fn line(event: &Event<'_>, verbose: u8, redactor: &Redactor) -> Optio
         Event::RefRefused { place, why } => Some(format!("{}: {}", clean(place), clean(why))),
         Event::Warning { job: Some(job), text } => Some(format!("{job}: {}", clean(text))),
         Event::Warning { job: None, text } => Some(clean(text)),
+        Event::Listed { assets, jobs, whole } => {
+            Some(format!("listed as {assets}: {}, {whole} of them home and whole", counted(*jobs, "job")))
+        }
         Event::JobWaiting { job, why, eta, wait } if more => {
             let eta = eta.map_or(String::new(), |eta| format!(", ready in about {}", Time(eta)));
             Some(format!("{job}: {}{eta}; asked again in {}", clean(why), Time(*wait)))

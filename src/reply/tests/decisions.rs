@@ -97,6 +97,8 @@ fn a_text_is_known_by_its_beginning_and_a_hosts_trouble_anywhere() {
         ("Upstream unavailable", Cause::ServerError),
         ("The server is busy", Cause::ServerError),
         ("Server busy", Cause::ServerError),
+        ("Server Error", Cause::ServerError),
+        ("the sampler met a server error", Cause::JobFailed),
         ("HTTP 524", Cause::ServerError),
         ("HTTP 528", Cause::JobFailed),
         ("error=500", Cause::ServerError),

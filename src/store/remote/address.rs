@@ -122,15 +122,16 @@ impl Address {
         format!("{}-{}", shown.trim_end_matches('-'), &digest[..NAME_DIGITS])
     }
 
-    /// The client for this bucket, set up from the environment. Sends nothing.
-    pub(super) fn connect(&self) -> Result<Client, StoreError> {
+    /// The client for this bucket, set up from the environment, with so much patience. Sends nothing.
+    pub(super) fn connect(&self, patience: Patience) -> Result<Client, StoreError> {
         // Another part of the program may have chosen a provider already, and then that one holds.
         let _ = rustls::crypto::ring::default_provider().install_default();
         match self.vendor {
-            Vendor::S3 => self.connect_s3(),
+            Vendor::S3 => self.connect_s3(patience),
             Vendor::Google => {
-                let builder =
-                    GoogleCloudStorageBuilder::from_env().with_url(self.url.as_str()).with_retry(retries());
+                let builder = GoogleCloudStorageBuilder::from_env()
+                    .with_url(self.url.as_str())
+                    .with_retry(patience.retries());
                 let builder = client_settings("GOOGLE").into_iter().fold(builder, |builder, (key, value)| {
                     builder.with_config(GoogleConfigKey::Client(key), value)
                 });
@@ -138,8 +139,9 @@ impl Address {
                 self.built(builder.build().or_else(|_| again.build()))
             }
             Vendor::Azure => {
-                let builder =
-                    MicrosoftAzureBuilder::from_env().with_url(self.url.as_str()).with_retry(retries());
+                let builder = MicrosoftAzureBuilder::from_env()
+                    .with_url(self.url.as_str())
+                    .with_retry(patience.retries());
                 let builder = client_settings("AZURE").into_iter().fold(builder, |builder, (key, value)| {
                     builder.with_config(AzureConfigKey::Client(key), value)
                 });
@@ -149,10 +151,10 @@ impl Address {
         }
     }
 
-    fn connect_s3(&self) -> Result<Client, StoreError> {
+    fn connect_s3(&self, patience: Patience) -> Result<Client, StoreError> {
         let builder = AmazonS3Builder::from_env()
             .with_url(self.url.as_str())
-            .with_retry(retries())
+            .with_retry(patience.retries())
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             // Some stores that speak S3 lack the bulk call, and an archive removes few files.
             .with_disable_bulk_delete(true);
@@ -186,16 +188,30 @@ impl Address {
 /// A system without certificates can still speak plain HTTP to a bucket next door.
 const NO_CERTIFICATES: ClientConfigKey = ClientConfigKey::NoSystemCertificates;
 
-/// Two minutes of patience with a store that answers 503, drops connections or does not answer at all.
-fn retries() -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(200),
-            max_backoff: Duration::from_secs(10),
-            base: 2.0,
-        },
-        max_retries: 10,
-        retry_timeout: Duration::from_secs(120),
+/// How long a store is put up with that answers 503, drops connections or does not answer at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Seconds: at first it is more likely that the address is wrong.
+    Short,
+    /// Two minutes: a run of hours is not to end because of one of them.
+    Long,
+}
+
+impl Patience {
+    fn retries(self) -> RetryConfig {
+        let (max_retries, seconds) = match self {
+            Self::Short => (3, 20),
+            Self::Long => (10, 120),
+        };
+        RetryConfig {
+            backoff: BackoffConfig {
+                init_backoff: Duration::from_millis(200),
+                max_backoff: Duration::from_secs(10),
+                base: 2.0,
+            },
+            max_retries,
+            retry_timeout: Duration::from_secs(seconds),
+        }
     }
 }
 
@@ -219,7 +235,7 @@ fn s3_lacks(builder: &AmazonS3Builder) -> Option<&'static str> {
     let value = |key| builder.get_config_value(&key);
     let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
     let allowed =
-        value(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)).is_some_and(|word| word == "true");
+        value(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)).is_some_and(|word| is_yes(&word));
     if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) && !allowed {
         return Some("its endpoint is not encrypted; set AWS_ALLOW_HTTP=true where that is what you want");
     }
@@ -229,7 +245,7 @@ fn s3_lacks(builder: &AmazonS3Builder) -> Option<&'static str> {
         || has(AmazonS3ConfigKey::WebIdentityTokenFile)
         || has(AmazonS3ConfigKey::ContainerCredentialsRelativeUri)
         || has(AmazonS3ConfigKey::ContainerCredentialsFullUri)
-        || value(AmazonS3ConfigKey::SkipSignature).is_some_and(|word| word == "true");
+        || value(AmazonS3ConfigKey::SkipSignature).is_some_and(|word| is_yes(&word));
     // Without any of these the last hope is a machine of the vendor's own, which answers at once or not at all.
     let machine = value(AmazonS3ConfigKey::MetadataEndpoint).unwrap_or_else(|| METADATA_SERVICE.into());
     if !somewhere && !answers(&machine) {
@@ -238,6 +254,11 @@ fn s3_lacks(builder: &AmazonS3Builder) -> Option<&'static str> {
         );
     }
     None
+}
+
+/// As the crate reads a switch.
+fn is_yes(word: &str) -> bool {
+    ["1", "true", "on", "yes", "y"].contains(&word.to_ascii_lowercase().as_str())
 }
 
 /// Where the vendor's own machines get their credentials.

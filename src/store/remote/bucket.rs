@@ -27,8 +27,11 @@ use crate::retry::backoff;
 
 /// How often in a row a request whose outcome is in doubt is made again, where the crate does not do so itself.
 pub(super) const DOUBTS: u32 = 5;
-/// Bytes of uploads that may be in memory at once, in MiB: enough to fill a fast line, small beside the machine's.
-pub(super) const ROOM_MIB: u32 = 64;
+/// How many shares of [`SHARE`] bytes uploads may have in memory at once: as many as there are commits at once, and
+/// enough to fill a fast line.
+pub(super) const SHARES: u32 = 64;
+/// The least memory that an upload counts for.
+pub(super) const SHARE: u64 = 512 * 1024;
 /// The name of the object's metadata that tells which commit made it.
 const MARK: &str = "commit";
 
@@ -81,7 +84,7 @@ impl Bucket {
         prefix: ObjectPath,
         place: String,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(ROOM_MIB as usize));
+        let room = Arc::new(Semaphore::new(SHARES as usize));
         Self { objects, pages: pages.map(Pages), prefix, place, room }
     }
 
@@ -106,11 +109,11 @@ impl Bucket {
             Ok(got) => got,
             Err(refusal) => return absent(&refusal).map_or_else(|| Err(fail(&refusal)), |()| Ok(None)),
         };
-        if got.meta.size > MANIFEST_MAX {
-            let source = io::Error::new(io::ErrorKind::FileTooLarge, "too large for a record");
-            return Err(StoreError::Io { doing: "reading", place: spot.place.clone(), source });
-        }
         let version = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
+        if got.meta.size > MANIFEST_MAX {
+            // Too large for a record, and so no better than an empty one.
+            return Ok(Some((Bytes::new(), version)));
+        }
         Ok(Some((got.bytes().await.map_err(|refusal| fail(&refusal))?, version)))
     }
 
@@ -188,10 +191,11 @@ impl Bucket {
     /// What lies directly below a name: objects, and the names that others have in common.
     pub(super) async fn list(&self, below: &str) -> Result<ListResult, StoreError> {
         let spot = self.spot(below)?;
-        self.objects
-            .list_with_delimiter(Some(&spot.path))
-            .await
-            .map_err(|refusal| failed("listing", &spot)(&refusal))
+        let listed = self.objects.list_with_delimiter(Some(&spot.path)).await;
+        let mut listed = listed.map_err(|refusal| failed("listing", &spot)(&refusal))?;
+        // Some tools mark a folder with an empty object that has its name and a slash.
+        listed.objects.retain(|object| object.location != spot.path);
+        Ok(listed)
     }
 
     /// One page of the names at the archive's root that are folders, and the token of the next page.
@@ -335,7 +339,13 @@ impl Reader {
                 ..GetOptions::default()
             };
             let got = self.bucket.objects.get_opts(&self.spot.path, rest).await;
-            self.stream = got.map_err(|refusal| failed("reading", &self.spot)(&refusal))?.into_stream();
+            let got = got.map_err(|refusal| failed("reading", &self.spot)(&refusal))?;
+            // Not every store heeds the condition.
+            if self.e_tag.is_none() || (&got.meta.e_tag, got.meta.size) != (&self.e_tag, self.total) {
+                let trouble = Trouble::new(Kind::Refused, "it has changed while it was read");
+                return Err(StoreError::Remote { doing: "reading", place: self.spot.place.clone(), trouble });
+            }
+            self.stream = got.into_stream();
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::super::disk::{Disk, RealDisk};
 use super::super::{Proven, StoreError, ctx};
-use super::bucket::{Bucket, Created, Head, ROOM_MIB, Spot, attributes, failed};
+use super::bucket::{Bucket, Created, Head, SHARE, SHARES, Spot, attributes, failed};
 use super::trouble::{Kind, Trouble};
 use crate::manifest::Digest;
 
@@ -196,8 +196,8 @@ fn piece_bytes(bytes: u64) -> u64 {
 
 /// Waits until so many bytes may be in memory.
 async fn room(bucket: &Bucket, bytes: u64) -> Option<OwnedSemaphorePermit> {
-    let mib = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(ROOM_MIB).clamp(1, ROOM_MIB);
-    Arc::clone(&bucket.room).acquire_many_owned(mib).await.ok()
+    let shares = u32::try_from(bytes.div_ceil(SHARE)).unwrap_or(SHARES).clamp(1, SHARES);
+    Arc::clone(&bucket.room).acquire_many_owned(shares).await.ok()
 }
 
 async fn blocking<T: Send + 'static>(

@@ -1,0 +1,258 @@
+//! Hearing the witnesses of [`crate::closure`]: an archive, an account's listing, any text.
+
+use std::io::{self, BufRead, Read as _};
+
+use tokio_util::sync::CancellationToken;
+
+use super::account::{Counts, Walk};
+use super::survey::{self, Look, Progress};
+use crate::closure::{Closure, Stands};
+use crate::job::{Defaults, Family, JobId, JobRef, Origin};
+use crate::layout;
+use crate::lifetime::Birth;
+use crate::listing::AssetType;
+use crate::mention::Mentions;
+use crate::net::Api;
+use crate::retry::Failure;
+use crate::store::{Store, StoreError};
+
+/// A line, or a JSON value over several, that is longer than this is read in pieces.
+const ENTRY_MAX: u64 = 4 * 1024 * 1024;
+
+/// What an archive said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    /// How many jobs it has a record of.
+    pub jobs: u64,
+    /// How many of these records cannot be read; their jobs count as lacking.
+    pub unreadable: u64,
+    /// How many belong to another API than the chosen one.
+    pub elsewhere: u64,
+}
+
+/// One job of an archive.
+struct Recorded {
+    job: JobRef,
+    stands: Stands,
+    outputs: usize,
+    birth: Option<Birth>,
+    alias: Option<JobId>,
+    unreadable: bool,
+}
+
+/// Hears an archive: every record, and whether the files that it names are there with their sizes. Blocks.
+///
+/// # Errors
+/// That the archive could not be listed.
+pub fn hear_archive(
+    store: &Store,
+    origin: &Origin,
+    closure: &mut Closure,
+    stop: &CancellationToken,
+    progress: &Progress,
+) -> Result<Records, StoreError> {
+    let mut records = Records::default();
+    let look = |folders: &[String]| {
+        progress.add_jobs(folders.len());
+        folders.iter().filter_map(|folder| recorded(store, folder, origin)).collect::<Vec<_>>()
+    };
+    survey::survey(store, store.folders()?, stop, look, |batch| {
+        for Recorded { job, stands, outputs, birth, alias, unreadable } in batch {
+            records.jobs += 1;
+            records.unreadable += u64::from(unreadable);
+            records.elsewhere += u64::from(job.origin != *origin);
+            closure.record(&job, stands, outputs, birth);
+            if let Some(alias) = alias {
+                closure.alias(&alias, &job.family);
+            }
+        }
+        true
+    })?;
+    Ok(records)
+}
+
+fn recorded(store: &Store, folder: &str, origin: &Origin) -> Option<Recorded> {
+    match survey::look(store, folder) {
+        Look::Nothing => None,
+        Look::Unreadable(_) => {
+            // Which job it was is all that its folder tells.
+            let job = layout::job_in(folder, origin)?;
+            Some(Recorded {
+                job,
+                stands: Stands::Lacking,
+                outputs: 0,
+                birth: None,
+                alias: None,
+                unreadable: true,
+            })
+        }
+        Look::Job(job, manifest) => {
+            let present =
+                store.present(&job, &manifest).is_ok_and(|files| files.into_iter().all(|present| present));
+            Some(Recorded {
+                stands: Stands::of(&manifest, present),
+                outputs: manifest.outputs.unwrap_or(0),
+                birth: Birth::recorded(&manifest),
+                alias: manifest.job.answered_id.as_deref().and_then(|id| JobId::new(id).ok()),
+                unreadable: false,
+                job,
+            })
+        }
+    }
+}
+
+/// Hears an account's listing of one type, to its end.
+///
+/// # Errors
+/// What the API refuses, and what did not pass.
+pub async fn hear_listing(
+    api: &Api,
+    (assets, family): (AssetType, &Family),
+    retries: u32,
+    closure: &mut Closure,
+    stop: &CancellationToken,
+) -> Result<Counts, Failure> {
+    let mut walk = Walk::new(api, assets, retries, stop.clone());
+    while let Some(rows) = walk.page().await? {
+        for row in rows {
+            closure.list(&row.id, family, row.links.len());
+        }
+    }
+    Ok(walk.counts())
+}
+
+/// What a text said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// How many times it names a job.
+    pub mentions: u64,
+    /// Its lines.
+    pub lines: u64,
+    /// Lines that name no job; blank ones and comments do not count.
+    pub silent: u64,
+    /// Fetch URLs of other APIs than the chosen one.
+    pub elsewhere: u64,
+}
+
+/// Hears a text: a list, a log, saved answers; JSON may span lines. Blocks.
+///
+/// # Errors
+/// Those of reading it.
+pub fn hear_text(
+    mut input: impl BufRead,
+    defaults: &Defaults,
+    closure: &mut Closure,
+    stop: &CancellationToken,
+) -> io::Result<Heard> {
+    let mut heard = Heard::default();
+    while !stop.is_cancelled()
+        && let Some(line) = read_line(&mut input)?
+    {
+        let mut entry = vec![line];
+        let mut nesting = Nesting::default();
+        nesting.read(&entry[0]);
+        let mut bytes = entry[0].len() as u64;
+        while nesting.is_open() && bytes < ENTRY_MAX {
+            let Some(line) = read_line(&mut input)? else { break };
+            nesting.read(&line);
+            bytes += line.len() as u64;
+            entry.push(line);
+        }
+        heard.lines += entry.len() as u64;
+        // What never came to its end was no JSON: each line is a line.
+        if nesting.is_open() {
+            for line in &entry {
+                heard.note(line, defaults, closure);
+            }
+        } else {
+            heard.note(&entry.join("\n"), defaults, closure);
+        }
+    }
+    Ok(heard)
+}
+
+impl Heard {
+    fn note(&mut self, text: &str, defaults: &Defaults, closure: &mut Closure) {
+        let found = Mentions::of(text, defaults);
+        let says_nothing = text.trim().is_empty() || text.trim_start().starts_with('#');
+        self.silent += u64::from(found.is_empty() && !says_nothing);
+        self.mentions += found.jobs.len() as u64;
+        self.elsewhere += found.elsewhere.len() as u64;
+        found.jobs.iter().for_each(|mention| closure.mention(mention));
+    }
+}
+
+/// The next line, or the next piece of one that is too long; what is no UTF-8 in it names no job.
+fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    let read = input.take(ENTRY_MAX).read_until(b'\n', &mut bytes)?;
+    Ok((read > 0).then(|| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Whether JSON that begins with the first line has come to its end.
+#[derive(Debug, Default)]
+struct Nesting {
+    begun: bool,
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    fn read(&mut self, line: &str) {
+        if !std::mem::replace(&mut self.begun, true)
+            && !line.trim_start_matches('\u{feff}').trim_start().starts_with(['{', '['])
+        {
+            return;
+        }
+        for byte in line.bytes() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_text => self.escaped = true,
+                b'"' => self.in_text = !self.in_text,
+                b'{' | b'[' if !self.in_text => self.depth += 1,
+                b'}' | b']' if !self.in_text => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.depth > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::job::DEFAULT_ORIGIN;
+    use crate::lifetime::Lifetimes;
+
+    fn hear(text: &[u8]) -> (Heard, Vec<String>) {
+        let defaults = Defaults::new(DEFAULT_ORIGIN, None).unwrap();
+        let mut closure = Closure::default();
+        let heard =
+            hear_text(io::Cursor::new(text), &defaults, &mut closure, &CancellationToken::new()).unwrap();
+        let judged = closure.judge(&Lifetimes::default(), 0);
+        let jobs = judged.lacking(&defaults.origin).map(|lack| lack.job.to_string()).collect();
+        (heard, jobs)
+    }
+
+    #[test]
+    fn a_text_is_heard_line_by_line_and_json_as_a_whole() {
+        let text = b"\xef\xbb\xbf1\r\n# a comment\n\nnothing here\n{\n  \"user\": {\"id\": 77},\n  \"id\": 2,\n  \"status\": \"queued\"\n}\n[3,\n \"realtime/4\"]\nGET https://other.test/api/v6/video/fetch/5\n6";
+        let (heard, jobs) = hear(text);
+        assert_eq!(jobs, ["1", "2", "3", "6", "realtime/4"]);
+        assert_eq!(heard, Heard { mentions: 5, lines: 13, silent: 1, elsewhere: 1 });
+        assert_eq!(hear(b"").0, Heard::default());
+    }
+
+    #[test]
+    fn json_that_never_ends_hides_no_line_behind_it() {
+        let (heard, jobs) = hear(b"{ begin\nid=7\n8\nnot \xff utf-8 id=9\n");
+        assert_eq!((heard.lines, jobs), (4, vec!["7".into(), "8".into(), "9".into()]));
+        let brace = b"[12:00] {\"open\nid=1\n";
+        assert_eq!(hear(brace).1, ["1"], "a log line may begin with a bracket");
+    }
+}

@@ -1,0 +1,88 @@
+//! Finishing what an archive began, without the command line that began it: every record says which job it belongs to,
+//! and how far that job has come.
+//!
+//! | the record | its files | the job is |
+//! | --- | --- | --- |
+//! | complete | all are there | done |
+//! | complete | one is missing, or has another size | worked on |
+//! | pending, partial, failed | | worked on |
+//! | gone | | passed over; worked on where that is asked for |
+//! | of an API that is not the chosen one | | told, and passed over: the key is not for that API |
+//! | cannot be read | | told, and passed over |
+//! | there is none | | no job |
+//!
+//! A failed job is asked again, since only the service can say that it is lost for good. A gone one is not: each of its
+//! sources has said twice that there is no such file, and an archive may hold thousands of these.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use super::archive::{BadRef, Stop, archive};
+use super::survey::{self, Look};
+use super::{Error, Session};
+use crate::job::{Asked, JobRef, Origin};
+use crate::layout::MANIFEST_NAME;
+use crate::manifest::{Manifest, State};
+use crate::store::{Store, StoreError};
+
+/// Batches of jobs that wait for the archive to take them.
+const READ_AHEAD: usize = 16;
+
+/// Which of an archive's jobs are worked on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Which {
+    /// The API whose jobs they are.
+    pub origin: Origin,
+    /// Whether jobs that are gone are asked again too.
+    pub gone: bool,
+}
+
+/// Works on every job of the session's archive that is not done; returns what ended the run early, if anything did.
+pub async fn resume(session: &Arc<Session>, which: &Which) -> Option<Stop> {
+    let (store, which, token) = (session.store.clone(), which.clone(), session.stop.clone());
+    let (sender, jobs) = sync_channel(READ_AHEAD);
+    let looking = tokio::task::spawn_blocking(move || {
+        let look =
+            |folders: &[String]| folders.iter().filter_map(|folder| ask(&store, folder, &which)).collect();
+        let folders = store.folders()?;
+        survey::survey(&store, folders, &token, look, |batch: Vec<Ref>| sender.send(batch).is_ok())
+    });
+    let stop = archive(session, batches(jobs)).await;
+    let looked: Result<(), StoreError> = match looking.await {
+        Ok(looked) => looked,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    stop.or(looked.err().map(|error| Stop::Local(Error::from(error))))
+}
+
+type Ref = Result<Asked, BadRef>;
+
+fn batches(jobs: Receiver<Vec<Ref>>) -> impl Iterator<Item = Ref> + Send + 'static {
+    jobs.into_iter().flatten()
+}
+
+fn ask(store: &Store, folder: &str, which: &Which) -> Option<Ref> {
+    let told = |why| Some(Err(BadRef { place: format!("{folder}/{MANIFEST_NAME}"), why }));
+    let (job, manifest) = match survey::look(store, folder) {
+        Look::Nothing => return None,
+        Look::Unreadable(why) => return told(why),
+        Look::Job(job, manifest) => (job, manifest),
+    };
+    match is_open(store, &job, &manifest, which.gone) {
+        Ok(false) => None,
+        Err(error) => told(error.to_string()),
+        Ok(true) if job.origin != which.origin => told(format!(
+            "belongs to {}, but the key is only for {}; use --base-url {} if the key is meant for it",
+            job.origin, which.origin, job.origin
+        )),
+        Ok(true) => Some(Ok(Asked::new(job))),
+    }
+}
+
+fn is_open(store: &Store, job: &JobRef, manifest: &Manifest, gone: bool) -> Result<bool, StoreError> {
+    Ok(match manifest.state {
+        State::Complete => !store.present(job, manifest)?.into_iter().all(|present| present),
+        State::Pending | State::Partial | State::Failed => true,
+        State::Gone => gone,
+    })
+}

@@ -1,0 +1,160 @@
+//! What the program shows: its results, its JSON lines, its list of failed jobs, and the last words.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test may panic, looks for itself, and says what it skips"
+)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use support::{Answer, Content, World};
+
+/// A world in which jobs end in all the ways that need no waiting.
+fn world_of_all_ends() -> World {
+    let world = World::new();
+    let clip = world.content(Content::gif(1, 40_000));
+    let good = world.media.on("/good.gif", Answer::file(&clip));
+    let dead = world.media.on("/dead.gif", Answer::html());
+    let inline = format!("data:image/gif;base64,{}", data_encoding::BASE64.encode(&clip.bytes()));
+    world.job("1", Answer::success(&[good.clone(), good.clone()]));
+    world.job("2", Answer::success_with_proxies(std::slice::from_ref(&dead), std::slice::from_ref(&good)));
+    world.job("3", Answer::success(&[inline]));
+    world.job("4", Answer::failed("the prompt \u{1b}[31mwas refused"));
+    world.job("5", Answer::success(&[good, dead]));
+    world.job("6", Answer::processing());
+    world
+}
+
+/// The lines of `--json`, each of which must be as the schema says.
+fn json_lines(stdout: &str) -> Vec<Value> {
+    let schema = std::fs::read("fixtures/events.schema.json").unwrap();
+    let schema = jsonschema::validator_for(&serde_json::from_slice(&schema).unwrap()).unwrap();
+    let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        assert!(schema.is_valid(line), "{line}");
+    }
+    lines
+}
+
+#[test]
+fn every_json_line_is_as_the_schema_says_and_every_start_has_exactly_one_end() {
+    let world = world_of_all_ends();
+    let list = world.file("ids.txt", "1\n2\n3\n4\n5\n6\n../7\n");
+    let run = world.get(&[]).args(&["-i"]).args(&[list]).args(&["--json", "--wait", "0"]);
+    let done = run.run().exits(1);
+    let lines = json_lines(&done.stdout());
+
+    let mut open: BTreeMap<String, i32> = BTreeMap::new();
+    for line in &lines {
+        let name = format!("{} {}", line["job"], line["output"]);
+        let change = match line["type"].as_str().unwrap() {
+            "job_started" | "file_started" => 1,
+            "job_ended" | "file_ended" => -1,
+            "file_sized" | "file_received" => {
+                assert_eq!(open.get(&name), Some(&1), "{line} before its start");
+                0
+            }
+            _ => continue,
+        };
+        let count = open.entry(name).or_default();
+        *count += change;
+        assert!((0..=1).contains(count), "{line}");
+    }
+    assert!(open.values().all(|count| *count == 0), "{open:?}");
+
+    let ends = lines.iter().filter(|line| line["type"] == "job_ended");
+    let ends: BTreeMap<_, _> = ends.map(|line| (line["job"].as_str(), line["end"].as_str())).collect();
+    let want = ["archived", "archived", "archived", "failed", "partial", "pending"];
+    assert_eq!(ends.into_values().flatten().collect::<Vec<_>>(), want);
+
+    let summary = lines.last().unwrap();
+    assert_eq!(summary["type"], "summary");
+    let proven = lines.iter().filter(|line| line["end"] == "proven").count();
+    let bytes = 5 * Content::gif(1, 40_000).len();
+    assert_eq!((proven, &summary["files"], &summary["file_bytes"]), (5, &json!(5), &json!(bytes)));
+    assert_eq!((&summary["refused_refs"], &summary["exit_code"]), (&json!(1), &json!(1)));
+}
+
+#[test]
+fn results_are_accepted_by_sha256sum_and_are_the_same_on_a_rerun() {
+    let world = world_of_all_ends();
+    let first = world.get(&["1", "2", "3", "4"]).run().exits(1);
+    let again = world.get(&["1", "2", "3"]).run().exits(0);
+    let sorted = |text: String| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(first.stdout()), sorted(again.stdout()));
+    assert_eq!(sorted(first.stdout()).len(), 4);
+    let sums = world.file("SHA256SUMS", first.stdout());
+    match Command::new("sha256sum").args(["--strict", "-c"]).arg(sums).output() {
+        Ok(checked) => assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr)),
+        Err(_) => println!("skipped: no sha256sum here"),
+    }
+}
+
+#[test]
+fn a_list_of_failed_jobs_is_read_and_rewritten_by_the_next_run_and_gone_in_the_end() {
+    let world = world_of_all_ends();
+    let list = world.path("failed.txt");
+    let get = |refs: &[&str]| {
+        let get = world.get(refs).args(&["--wait", "0", "--failed"]).args(&[list.as_path()]);
+        get.may_write(&list)
+    };
+    let sorted = || {
+        let text = std::fs::read_to_string(&list).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    get(&["1", "4", "5", "6"]).run().exits(1).says("again: vfetch get -o");
+    assert_eq!(sorted(), ["4", "5", "6"]);
+
+    let clip = world.content(Content::gif(2, 30_000));
+    let late = world.media.on("/late.gif", Answer::file(&clip));
+    for id in ["4", "6"] {
+        world.job(id, Answer::success(std::slice::from_ref(&late)));
+    }
+    get(&[]).args(&["-i"]).args(&[list.as_path()]).run().exits(1);
+    assert_eq!(sorted(), ["5"]);
+
+    world.media.on("/dead.gif", Answer::file(&clip));
+    get(&[]).args(&["-i"]).args(&[list.as_path()]).run().exits(0);
+    assert!(!list.exists());
+}
+
+#[test]
+fn failures_are_the_last_words_grouped_by_cause_with_the_way_to_try_again() {
+    let world = world_of_all_ends();
+    world.job("7", Answer::failed("the queue is closed"));
+    let done = world.get(&["1", "4", "7"]).quietly().run().exits(1);
+    let stderr = done.stderr();
+    let (counts, last) = stderr.split_once(" in ").unwrap();
+    assert!(counts.ends_with("3 jobs: 1 archived, 2 failed; 2 files, 78.5 KiB"), "{stderr}");
+    let (_, last) = last.split_once('\n').unwrap();
+    let archive = world.archive();
+    let group = format!(
+        "2 jobs: the job failed at the service\n    {{}}\n    seen: {{}}\n    again: vfetch get -o {} --base-url {} {{}}\n",
+        archive.display(),
+        world.api.url(""),
+    );
+    let say = |jobs: &str, seen: &str| {
+        let mut words = [jobs, seen, jobs].into_iter();
+        group.split("{}").map(|part| part.to_owned() + words.next().unwrap_or_default()).collect::<String>()
+    };
+    let either = [
+        say("4 7", "the prompt \\u{1b}[31mwas refused"),
+        say("7 4", "the queue is closed"),
+        say("4 7", "the queue is closed"),
+        say("7 4", "the prompt \\u{1b}[31mwas refused"),
+    ];
+    assert!(either.iter().any(|words| words == last), "{last}\nnot one of {either:#?}");
+}
