@@ -34,8 +34,7 @@ corpus() {
 port=18080
 api="http://127.0.0.1:$port"
 export MODELSLAB_API_KEY=bench MODELSLAB_BASE_URL=$api
-cargo build --release --quiet --bin vfetch
-lim=$(cargo build --release --quiet --bench lim --message-format=json | sed -n 's/.*"executable":"\([^"]*lim-[^"]*\)".*/\1/p' | tail -1)
+lim=$(cargo build --release --quiet --bin vfetch --bench lim --message-format=json | sed -n 's/.*"executable":"\([^"]*lim-[^"]*\)".*/\1/p' | tail -1)
 vfetch=$PWD/target/release/vfetch
 mkdir -p "$dir/site/api/v1/enterprise/video/fetch"
 
@@ -59,7 +58,7 @@ build() {
     printf '{"status":"success","output":["%s/%s/%s.bin"]}' "$api" "$name" "$i" >"$dir/site/api/v1/enterprise/video/fetch/$name$i"
     echo "$api/$name/$i.bin"; done >"$dir/$name.urls"
   awk -F/ '{print "url = \"" $0 "\"\noutput = \"" $NF "\""}' "$dir/$name.urls" >"$dir/$name.curl"
-  (cd "$dir/site/$name" && find . -name '*.bin' -print0 | xargs -0 -n 200 -P 2 openssl dgst -sha256 -r | cut -c1-64 | sort) >"$dir/$name.sums"
+  (cd "$dir/site/$name" && find . -name '*.bin' -print0 | xargs -0 -n 200 openssl dgst -sha256 -r | cut -c1-64 | sort) >"$dir/$name.sums"
 }
 
 serve() {
@@ -78,13 +77,18 @@ run_lim() { "$lim" 16 "$dir/$1.urls" "$out" >"$out.digests"; }
 run_vfetch() { "$vfetch" get -q -j 16 -x 16 -i "$dir/$1.ids" -o "$out" >"$out.digests"; }
 run_vfetch_nosync() { "$vfetch" get -q --no-sync -j 16 -x 16 -i "$dir/$1.ids" -o "$out" >"$out.digests"; }
 run_vfetch_default() { "$vfetch" get -q -i "$dir/$1.ids" -o "$out" >"$out.digests"; }
-run_curl() { (cd "$out" && curl -sS --parallel --parallel-immediate --parallel-max 16 -K "$dir/$1.curl"); }
-hash_with() { (cd "$out" && find . -type f -print0 | xargs -0 -n 64 -P 2 "$@" | sed 's/ .*//' >"$out.digests"); }
-run_curl_openssl() { run_curl "$1"; hash_with openssl dgst -sha256 -r; }
+run_curl() { (cd "$out" && curl -sS --parallel --parallel-immediate --parallel-max 16 -K "$dir/$1.curl" 2>/dev/null); }
+# On two processes, each writing lists of its own: two writers of one pipe tear each other's lines.
+hash_with() {
+  (cd "$out" && find . -type f -print0 | xargs -0 -n 64 -P 2 sh -c 'list=$1; shift; tool=$1; shift
+    case $tool in openssl) exec openssl dgst -sha256 -r "$@" >"$list.$$" ;; *) exec "$tool" "$@" >"$list.$$" ;; esac' - "$out.list" "$1")
+  cat "$out".list.* >"$out.digests"; rm -f "$out".list.*
+}
+run_curl_openssl() { run_curl "$1"; hash_with openssl; }
 run_curl_sha256sum() { run_curl "$1"; hash_with sha256sum; }
 run_aria2() { aria2c -q -j16 -x1 -s1 --file-allocation=none -d "$out" -i "$dir/$1.urls"; }
 run_wget2() { wget2 -q --max-threads=16 -P "$out" -i "$dir/$1.urls"; }
-run_rclone() { rclone copy -q --transfers 16 --checkers 16 --multi-thread-streams 0 ":http:" "$out" --http-url "$api/$1" --files-from-raw <(awk -F/ '{print $NF}' "$dir/$1.urls"); }
+run_rclone() { rclone copy -q --no-traverse --http-no-head --transfers 16 --checkers 16 --multi-thread-streams 0 ":http:" "$out" --http-url "$api/$1" --files-from-raw <(awk -F/ '{print $NF}' "$dir/$1.urls"); }
 
 have() {
   case $1 in
