@@ -115,18 +115,12 @@ struct Row {
 }
 
 /// What all witnesses have said.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Closure {
     text: String,
     rows: Vec<Row>,
     families: Vec<Family>,
     settled: usize,
-}
-
-impl Default for Closure {
-    fn default() -> Self {
-        Self { text: String::new(), rows: Vec::new(), families: Vec::new(), settled: 0 }
-    }
 }
 
 impl Closure {
@@ -226,7 +220,7 @@ impl Closure {
     pub fn judge(mut self, lifetimes: &Lifetimes, now_unix_s: u64) -> Judged {
         self.settle();
         let fallback = Family::named(DEFAULT_FAMILY).map_or(0, |family| self.number(&family));
-        let mut judged = Judged { matched_by_id: 0, ..Judged::default() };
+        let mut judged = Judged::default();
         let rows = std::mem::take(&mut self.rows);
         for of_id in rows.chunk_by(|a, b| Self::id(&self.text, a) == Self::id(&self.text, b)) {
             let (anonymous, named): (Vec<Row>, Vec<Row>) = of_id.iter().partition(|row| row.family == 0);
@@ -241,7 +235,9 @@ impl Closure {
                     }
                     found => {
                         judged.matched_by_id += 1;
-                        found.iter_mut().for_each(|job| *job = job.merged(&word));
+                        for job in found {
+                            *job = job.merged(&word);
+                        }
                     }
                 }
             }

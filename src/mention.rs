@@ -94,18 +94,14 @@ impl Reader<'_> {
             let (before, candidate) = rest.split_at(begin);
             plain.push_str(before);
             let mut values = serde_json::Deserializer::from_str(candidate).into_iter::<Value>();
-            match values.next() {
-                Some(Ok(value @ (Value::Object(_) | Value::Array(_)))) => {
-                    let whole =
-                        plain.trim().is_empty() && candidate[values.byte_offset()..].trim().is_empty();
-                    self.value(&value, whole, 0);
-                    plain.push(' ');
-                    rest = &candidate[values.byte_offset()..];
-                }
-                _ => {
-                    plain.push_str(&candidate[..1]);
-                    rest = &candidate[1..];
-                }
+            if let Some(Ok(value @ (Value::Object(_) | Value::Array(_)))) = values.next() {
+                let behind = &candidate[values.byte_offset()..];
+                self.value(&value, plain.trim().is_empty() && behind.trim().is_empty(), 0);
+                plain.push(' ');
+                rest = behind;
+            } else {
+                plain.push_str(&candidate[..1]);
+                rest = &candidate[1..];
             }
         }
         plain.push_str(rest);
@@ -118,7 +114,9 @@ impl Reader<'_> {
             _ if depth > DEPTH_MAX => {}
             Value::Object(fields) => {
                 self.object(fields);
-                fields.values().for_each(|value| self.value(value, false, depth + 1));
+                for value in fields.values() {
+                    self.value(value, false, depth + 1);
+                }
             }
             Value::Array(values) => {
                 for value in values {

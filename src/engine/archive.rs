@@ -259,7 +259,7 @@ fn look_at(
         let Some(turn) = under_way.begin(&asked.job) else { continue };
         match fetch::glance(session, &asked.job) {
             Glance::Open(found, present) => {
-                open.push((Open { asked, order: order(place), found, present }, turn))
+                open.push((Open { asked, order: order(place), found, present }, turn));
             }
             Glance::Over(ended) => {
                 session.report(&Event::JobStarted { job: &asked.job });

@@ -161,7 +161,9 @@ pub fn hear_text(
         heard.lines += entry.len() as u64;
         // What never came to its end was no JSON: each line is a line.
         if nesting.is_open() {
-            entry.iter().for_each(|line| heard.note(line, defaults, closure));
+            for line in &entry {
+                heard.note(line, defaults, closure);
+            }
         } else {
             heard.note(&entry.join("\n"), defaults, closure);
         }
@@ -176,7 +178,9 @@ impl Heard {
         self.silent += u64::from(found.is_empty() && !says_nothing);
         self.mentions += found.jobs.len() as u64;
         self.elsewhere += found.elsewhere.len() as u64;
-        found.jobs.iter().for_each(|mention| closure.mention(mention));
+        for mention in &found.jobs {
+            closure.mention(mention);
+        }
     }
 }
 
