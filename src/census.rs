@@ -10,11 +10,9 @@ use url::Url;
 
 use crate::event::is_for_good;
 use crate::job::JobRef;
+use crate::lifetime::{Birth, Lifetimes};
 use crate::manifest::{Manifest, MissingRecord, Reason, State, seconds_of};
 
-/// Outputs of enterprise families are deleted this long after the job is done, in seconds, unless the customer has a
-/// store of their own; for other families no period is documented.
-pub const ENTERPRISE_LIFETIME: u64 = 24 * 60 * 60;
 /// Hosts, families and reasons that are told apart; what comes beyond is counted together.
 const NAMES_MAX: usize = 256;
 /// What is counted beyond [`NAMES_MAX`] names.
@@ -94,7 +92,7 @@ impl Age {
 /// A job whose files are not all here and may still be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AtRisk {
-    /// When its files are deleted, in seconds since 1970; `u64::MAX` where no period is documented.
+    /// When its files are expected to be deleted, in seconds since 1970; `u64::MAX` where nobody knows an end.
     pub dies: u64,
     /// The job, as a reference that `get` takes.
     pub job: String,
@@ -111,21 +109,22 @@ impl AtRisk {
 
     /// What is at risk of a job, if anything.
     ///
-    /// | state | what is missing | at risk until |
+    /// | state | what is missing | at risk |
     /// | --- | --- | --- |
-    /// | complete, gone | | not at risk |
-    /// | pending | | a lifetime after it was last seen pending: not before then |
-    /// | partial, failed | nothing that a later run could bring | not at risk |
-    /// | partial, failed | something that it could | a lifetime after it was seen done |
+    /// | complete, gone | | no |
+    /// | pending | | until the end that [`Lifetimes`] estimates |
+    /// | partial, failed | nothing that a later run could bring | no |
+    /// | partial, failed | something that it could | until that end |
     #[must_use]
     pub fn of(job: &JobRef, manifest: &Manifest) -> Option<Self> {
-        let since = match manifest.state {
+        match manifest.state {
             State::Complete | State::Gone => return None,
-            State::Pending => manifest.pending_seen_at.as_ref().unwrap_or(&manifest.created_at),
             State::Partial | State::Failed if manifest.missing.iter().all(is_settled) => return None,
-            State::Partial | State::Failed => manifest.done_seen_at.as_ref().unwrap_or(&manifest.created_at),
-        };
-        let dies = lifetime(&manifest.job.family).and_then(|lifetime| Some(seconds_of(since)? + lifetime));
+            State::Pending | State::Partial | State::Failed => {}
+        }
+        let birth =
+            Birth::recorded(manifest).or_else(|| Some(Birth::Before(seconds_of(&manifest.created_at)?)));
+        let dies = birth.and_then(|birth| Lifetimes::new(None).job_dies_at(&job.family, birth));
         Some(Self { dies: dies.unwrap_or(u64::MAX), job: job.to_string(), state: manifest.state })
     }
 }
@@ -133,12 +132,6 @@ impl AtRisk {
 /// Whether a later run is of no use to an output. One without reasons was cut short by a signal: nobody said anything of it.
 fn is_settled(missing: &MissingRecord) -> bool {
     missing.gone || (is_for_good(missing) && !missing.reasons.is_empty())
-}
-
-/// How long a family keeps outputs, in seconds, where that is documented.
-#[must_use]
-pub fn lifetime(family: &str) -> Option<u64> {
-    (family == "enterprise" || family.starts_with("enterprise/")).then_some(ENTERPRISE_LIFETIME)
 }
 
 /// The jobs that failed for one reason.
@@ -342,16 +335,17 @@ mod tests {
             (manifest("1", 0, &[Cause::Absent]), None),
             (manifest("1", 1, &[Cause::Absent]), None),
             (manifest("1", 1, &[Cause::NotMedia]), None),
-            (manifest("1", 1, &[Cause::Stalled]), Some(Some(done + DAY))),
-            (manifest("1", 0, &[Cause::Absent, Cause::Stalled]), Some(Some(done + DAY))),
+            // First seen when it was done already, and so half way through its life as far as anybody can tell.
+            (manifest("1", 1, &[Cause::Stalled]), Some(Some(done + DAY / 2))),
+            (manifest("1", 0, &[Cause::Absent, Cause::Stalled]), Some(Some(done + DAY / 2))),
             (manifest("realtime/1", 0, &[Cause::Stalled]), Some(None)),
-            (manifest("enterprise/flux/1", 0, &[Cause::Stalled]), Some(Some(done + DAY))),
+            (manifest("enterprise/flux/1", 0, &[Cause::Stalled]), Some(Some(done + DAY / 2))),
             (pending("1"), Some(Some(done + 3_600 + DAY))),
             (pending("video/1"), Some(None)),
         ];
         let (job, mut cut_short) = manifest("1", 1, &[Cause::NotMedia]);
         cut_short.missing[0].reasons = Vec::new();
-        let table = table.into_iter().chain([((job, cut_short), Some(Some(done + DAY)))]);
+        let table = table.into_iter().chain([((job, cut_short), Some(Some(done + DAY / 2)))]);
         for ((job, manifest), want) in table {
             let at_risk = AtRisk::of(&job, &manifest);
             assert_eq!(at_risk.map(|at_risk| at_risk.until()), want, "{manifest:?}");

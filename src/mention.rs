@@ -95,10 +95,10 @@ impl Reader<'_> {
             plain.push_str(before);
             let mut values = serde_json::Deserializer::from_str(candidate).into_iter::<Value>();
             if let Some(Ok(value @ (Value::Object(_) | Value::Array(_)))) = values.next() {
-                let behind = &candidate[values.byte_offset()..];
-                self.value(&value, plain.trim().is_empty() && behind.trim().is_empty(), 0);
+                let whole = plain.trim().is_empty() && candidate[values.byte_offset()..].trim().is_empty();
+                self.value(&value, whole, 0);
                 plain.push(' ');
-                rest = behind;
+                rest = &candidate[values.byte_offset()..];
             } else {
                 plain.push_str(&candidate[..1]);
                 rest = &candidate[1..];

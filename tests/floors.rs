@@ -28,7 +28,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("mend", &["verdict"]),
     ("query", &["manifest"]),
     ("digests", &["manifest"]),
-    ("census", &["event", "job", "manifest", "retry"]),
+    ("census", &["event", "job", "lifetime", "manifest", "retry"]),
     ("net", &["digests", "job", "lifetime", "listing", "media", "plan", "reply", "retry", "text"]),
     ("store", &["job", "layout", "manifest", "plan", "retry"]),
     (

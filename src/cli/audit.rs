@@ -29,12 +29,12 @@ use super::values;
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\
-verify proves the bytes that are there; audit proves that none are lacking. It hears three kinds of witnesses: the
-archive's records with a look at each file, the account's listing where a key is given, and any texts: lists, saved
-answers, logs of submissions or webhooks. What is not home is printed on stdout, soonest to die first, as get -i takes it;
+verify proves the bytes that are there; audit proves that none are lacking. It hears three kinds of witnesses: the \
+archive's records with a look at each file, the account's listing where a key is given, and any texts: lists, saved \
+answers, logs of submissions or webhooks. What is not home is printed on stdout, soonest to die first, as get -i takes it; \
 how many jobs are known, and what the witnesses cannot show, is told on stderr.
 
-Exit code 0: every known job is home and whole, or is known to have no outputs; 1: some are not; 3 or 4: the listing
+Exit code 0: every known job is home and whole, or is known to have no outputs; 1: some are not; 3 or 4: the listing \
 could not be read.
 
 Examples:

@@ -64,7 +64,7 @@ pub(crate) struct RepairArgs {
 
 /// Runs the command; its exit code.
 pub(crate) async fn run(args: RepairArgs) -> Result<u8, CliError> {
-    let store = Store::open(&args.archive.archive, Open::Existing, !args.transfer.no_sync)?;
+    let store = args.transfer.open_existing(&args.archive.archive)?;
     let from = args.from.as_ref().map(|from| Store::open(from, Open::Existing, true)).transpose()?;
     let session = args.session(&store)?;
     let stop = session.as_ref().map_or_else(CancellationToken::new, |session| session.stop_token());
@@ -75,7 +75,7 @@ pub(crate) async fn run(args: RepairArgs) -> Result<u8, CliError> {
     let desk = Desk::new(&args.show, "repairing", stop);
     let mut out = desk.out();
     let json = args.show.json;
-    let tools = Tools { from, session };
+    let tools = Tools { from, session, jobs: args.transfer.options().transfers };
     let repair = repair::repair(&store, tools, &options, &desk.stop, &desk.progress, |mended| {
         show(&mut out, json, &mended);
     });

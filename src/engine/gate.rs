@@ -57,8 +57,8 @@ struct Lines {
 impl Gate {
     /// A gate that lets so many through at once.
     pub(super) fn new(slots: usize, lanes: Arc<Lanes>) -> Arc<Self> {
-        let empty = Lines { free: slots.max(1), came: 0, by_host: HashMap::new() };
-        Arc::new(Self { lanes, lines: Mutex::new(empty) })
+        let queue = Lines { free: slots.max(1), came: 0, by_host: HashMap::new() };
+        Arc::new(Self { lanes, lines: Mutex::new(queue) })
     }
 
     /// Waits for a slot and for the host's turn.
@@ -67,12 +67,12 @@ impl Gate {
     /// [`crate::retry::Cause::Unreachable`] at once where the host is closed.
     pub(super) async fn enter(self: &Arc<Self>, host: &str, rank: Rank) -> Result<Turn, Failure> {
         loop {
-            let (caller, word) = oneshot::channel();
+            let (caller, call) = oneshot::channel();
             let in_line = InLine::stand(self, host, rank, caller);
             self.let_through();
-            let word = word.await;
+            let answer = call.await;
             drop(in_line);
-            match word {
+            match answer {
                 Ok(Called::Through(turn)) => return Ok(turn),
                 Ok(Called::Later(until)) => tokio::time::sleep_until(until).await,
                 Ok(Called::Closed(failure)) => return Err(failure),

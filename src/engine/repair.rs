@@ -36,7 +36,7 @@ use crate::verdict::{Finding, Verdict};
 use copy::{Copied, Copies};
 use outcome::{outcome, why_incomplete};
 
-/// Jobs that are mended at once.
+/// Jobs that are mended at once; more bring nothing.
 const JOBS_AT_ONCE: usize = 32;
 
 /// What a repair may draw on.
@@ -45,6 +45,8 @@ pub struct Tools {
     pub from: Option<Store>,
     /// The API and the media hosts. Its archive is the one that is repaired.
     pub session: Option<Arc<Session>>,
+    /// The most jobs that are mended at once; each has a few files open.
+    pub jobs: usize,
 }
 
 /// Repairs an archive; gives what became of each fault to `take`, in no order.
@@ -76,7 +78,7 @@ pub async fn repair(
     };
     let mut repair = Repair::default();
     let jobs = futures::stream::iter(faults).map(|(folder, findings)| mender.mend(folder, findings));
-    let mut jobs = jobs.buffer_unordered(JOBS_AT_ONCE);
+    let mut jobs = jobs.buffer_unordered(tools.jobs.clamp(1, JOBS_AT_ONCE));
     while let Some(of_job) = jobs.next().await {
         for mended in of_job? {
             repair.note(&mended.outcome);
@@ -454,7 +456,7 @@ impl Mender {
             let one: crate::store::Folders = Box::new(std::iter::once(Ok(folder.clone())));
             let (options, stop, progress) =
                 (VerifyOptions::default(), CancellationToken::new(), Progress::default());
-            verify::verify_these(&store, one, &options, &stop, &progress, |finding| after.push(finding))?;
+            verify::verify_these(&store, one, 1, &options, &stop, &progress, |finding| after.push(finding))?;
             Ok::<_, StoreError>((after, store.record_in(&folder).ok()))
         });
         let (after, record) = looked.await?;

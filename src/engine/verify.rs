@@ -52,13 +52,14 @@ pub fn verify(
     progress: &Progress,
     take: impl FnMut(Finding),
 ) -> Result<Tally, StoreError> {
-    verify_these(store, store.folders()?, options, stop, progress, take)
+    verify_these(store, store.folders()?, store.readers(), options, stop, progress, take)
 }
 
-/// Verifies these folders, as [`verify`] does.
+/// Verifies these folders on so many threads, as [`verify`] does.
 pub(super) fn verify_these(
     store: &Store,
     folders: Folders,
+    threads: usize,
     options: &VerifyOptions,
     stop: &CancellationToken,
     progress: &Progress,
@@ -75,7 +76,7 @@ pub(super) fn verify_these(
     };
     let (sender, findings) = sync_channel(FINDINGS_AHEAD);
     let tally = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..store.readers())
+        let workers: Vec<_> = (0..threads)
             .map(|_| {
                 let worker = Worker {
                     store,

@@ -77,10 +77,7 @@ impl Outcome {
             Cause::ServerError if failure.retry_after.is_some() => Self::Complaint(failure.retry_after),
             Cause::ServerError | Cause::Broken => Self::Complaint(None),
             Cause::Unreachable | Cause::Stalled => Self::Unreachable,
-            Cause::InvalidKey
-            | Cause::NoCredits
-            | Cause::Forbidden
-            | Cause::Rejected
+            Cause::Rejected
             | Cause::JobNotFound
             | Cause::JobFailed
             | Cause::Redirected
@@ -94,7 +91,11 @@ impl Outcome {
             | Cause::WrongRange
             | Cause::DigestMismatch
             | Cause::TooLarge => Self::Good,
-            Cause::Tls
+            // An account that is refused is no reason to ask for more at once.
+            Cause::InvalidKey
+            | Cause::NoCredits
+            | Cause::Forbidden
+            | Cause::Tls
             | Cause::TooSlow
             | Cause::BadUrl
             | Cause::AddressRefused

@@ -80,13 +80,13 @@ fn jobs_are(jobs: u64, one: &str, many: &str, what: &str) -> String {
 
 /// When a job's files are deleted, seen from `now`.
 fn end_words(at_risk: &AtRisk, now: u64) -> String {
-    let Some(until) = at_risk.until() else { return "its family has no documented end".into() };
+    let Some(until) = at_risk.until() else { return "no end is known".into() };
     let moment = UNIX_EPOCH.checked_add(Duration::from_secs(until));
     let date = moment.map(|moment| humantime::format_rfc3339_seconds(moment).to_string()).unwrap_or_default();
     if until <= now {
-        format!("deleted from {date} on, {} ago: try at once", span(now - until))
+        format!("expected to be deleted {date}, {} ago: try at once", span(now - until))
     } else {
-        format!("deleted from {date} on, in {}", span(until - now))
+        format!("expected to be deleted {date}, in {}", span(until - now))
     }
 }
 
@@ -171,11 +171,19 @@ mod tests {
     fn ends_are_told_from_now() {
         let at_risk = |dies| AtRisk { dies, job: "147".into(), state: State::Pending };
         let table = [
-            (at_risk(1_000_000), 1_000_000 - 7_300, "deleted from 1970-01-12T13:46:40Z on, in 2 h"),
-            (at_risk(1_000_000), 1_000_000 - 59, "deleted from 1970-01-12T13:46:40Z on, in 59 s"),
-            (at_risk(1_000_000), 1_000_090, "deleted from 1970-01-12T13:46:40Z on, 1 min ago: try at once"),
-            (at_risk(1_000_000), 1_200_000, "deleted from 1970-01-12T13:46:40Z on, 2 days ago: try at once"),
-            (at_risk(u64::MAX), 5, "its family has no documented end"),
+            (at_risk(1_000_000), 1_000_000 - 7_300, "expected to be deleted 1970-01-12T13:46:40Z, in 2 h"),
+            (at_risk(1_000_000), 1_000_000 - 59, "expected to be deleted 1970-01-12T13:46:40Z, in 59 s"),
+            (
+                at_risk(1_000_000),
+                1_000_090,
+                "expected to be deleted 1970-01-12T13:46:40Z, 1 min ago: try at once",
+            ),
+            (
+                at_risk(1_000_000),
+                1_200_000,
+                "expected to be deleted 1970-01-12T13:46:40Z, 2 days ago: try at once",
+            ),
+            (at_risk(u64::MAX), 5, "no end is known"),
         ];
         for (at_risk, now, want) in table {
             assert_eq!(end_words(&at_risk, now), want);

@@ -450,3 +450,17 @@ fn a_signal_ends_a_repair_soon_and_the_bad_file_is_where_it_was() {
     assert_eq!(jobs(&world.bed.archive()), before);
     assert!(quarantine(&world.bed).is_empty());
 }
+
+#[test]
+fn a_repair_gets_by_with_few_open_files() {
+    let bed = Bed::new();
+    planted::whole(&bed, 150);
+    copy_tree(&bed.archive(), &bed.path("backup"));
+    planted::plant_all(&bed, 150, 60, 5);
+    let program = env!("CARGO_BIN_EXE_vfetch");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" repair out --offline --from backup", program]);
+    command.current_dir(bed.path("")).env_clear();
+    Ran::of(command).exits(0);
+    bed.run(&["verify", "out"]).exits(0);
+}

@@ -43,6 +43,32 @@ impl Cloud {
     }
 }
 
+impl Cloud {
+    /// Another command on the bucket.
+    fn command(&self, command: &str, args: &[&str]) -> Get<'_> {
+        let command = self.world.command(command).quietly().args(&[&self.place]).args(args);
+        with_credentials(command).env("AWS_ENDPOINT_URL", format!("http://{}", self.proxy.address))
+    }
+
+    /// The exit code and the standard output of a command on the bucket, whatever is in there.
+    fn output(&self, command: &str, args: &[&str]) -> (i32, String) {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_vfetch"));
+        program.arg(command).arg(&self.place).args(args).env("AWS_ALLOW_HTTP", "true");
+        program.env("AWS_ENDPOINT_URL", format!("http://{}", self.proxy.address));
+        program.env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTEST").env("AWS_SECRET_ACCESS_KEY", "topsecret");
+        let ended = program.output().unwrap();
+        (ended.status.code().unwrap(), String::from_utf8(ended.stdout).unwrap())
+    }
+
+    /// Writes an object behind the archive's back.
+    fn put(&self, below: &str, bytes: &[u8]) {
+        let client = s3_client(self.proxy.server, &self.proxy.bucket);
+        let path = ObjectPath::parse(format!("clips/{below}")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(client.put(&path, bytes.to_vec().into())).unwrap();
+    }
+}
+
 fn with_credentials(get: Get<'_>) -> Get<'_> {
     get.env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTEST")
         .env("AWS_SECRET_ACCESS_KEY", "topsecret")
@@ -182,6 +208,46 @@ fn an_upload_that_is_refused_ends_the_run_and_keeps_what_is_archived() {
     world.holds("147", 0, &clips[0]);
     cloud.get(&["147", "148"]).run().exits(0);
     world.holds("148", 0, &clips[1]);
+}
+
+#[test]
+fn every_command_takes_a_bucket() {
+    let Some(cloud) = Cloud::new() else { return };
+    let world = &cloud.world;
+    let clips: Vec<Content> = (1..=4).map(|seed| world.content(Content::mp4(seed, 50_000))).collect();
+    for (id, clip) in ["147", "148"].iter().zip(&clips) {
+        world.job(id, Reply::success(&[world.media.on(&format!("/{id}.mp4"), Reply::file(clip))]));
+    }
+    let late = world.media.on("/late.mp4", Reply::status(503));
+    world.job("149", Reply::success(&[world.media.on("/149.mp4", Reply::file(&clips[3])), late]));
+    cloud.get(&["147", "148", "149", "-R", "0"]).run().exits(4);
+    cloud.command("verify", &[]).run().exits(0);
+    let told = [
+        ("status", &["--json"][..], "\"complete\":{\"jobs\":2"),
+        ("list", &["--json"], "\"148\""),
+        ("export", &["-f", "jsonl"], &clips[1].sha256()),
+        ("export", &[], "  148/148-0.mp4\n"),
+    ];
+    for (command, args, want) in told {
+        let (code, stdout) = cloud.output(command, args);
+        assert!(code == 0 && stdout.contains(want), "{command}: {code}\n{stdout}");
+    }
+    let copy = world.path("io/copy");
+    let copy = copy.to_str().unwrap();
+    world.command("get").args(&["148", "-o", copy]).run().exits(0);
+    cloud.put("148/148-0.mp4", &[0; 50_000]);
+    assert_eq!(cloud.output("verify", &["--quick"]).0, 0);
+    assert_eq!(cloud.output("verify", &[]).0, 6);
+    let (asked, staging) = (world.api.log().len(), world.archive());
+    let staging = staging.to_str().unwrap();
+    cloud.command("repair", &["--offline", "--from", copy, "--staging", staging]).run().exits(0);
+    assert_eq!(world.api.log().len(), asked);
+    world.holds("148", 0, &clips[1]);
+    cloud.command("verify", &[]).run().exits(0);
+    world.media.on("/late.mp4", Reply::file(&clips[2]));
+    cloud.command("resume", &["--staging", staging]).run().exits(0);
+    world.holds("149", 1, &clips[2]);
+    cloud.command("verify", &[]).run().exits(0);
 }
 
 #[test]

@@ -15,8 +15,8 @@ use crate::layout::{self, Key, MANIFEST_NAME, PRIVATE_FOLDER};
 
 /// Where bad files are put aside, below the private folder.
 const QUARANTINE_FOLDER: &str = "quarantine";
-/// Large enough to keep a disk busy, small enough for many at once.
-const READ_STEP: usize = 256 * 1024;
+/// Small enough for many at once; from 64 KiB on larger steps read no faster.
+const READ_STEP: usize = 128 * 1024;
 
 thread_local! {
     /// One buffer a thread: a fresh one for each file costs more than hashing a small file does.

@@ -339,7 +339,13 @@ impl Reader {
                 ..GetOptions::default()
             };
             let got = self.bucket.objects.get_opts(&self.spot.path, rest).await;
-            self.stream = got.map_err(|refusal| failed("reading", &self.spot)(&refusal))?.into_stream();
+            let got = got.map_err(|refusal| failed("reading", &self.spot)(&refusal))?;
+            // Not every store heeds the condition.
+            if self.e_tag.is_none() || (&got.meta.e_tag, got.meta.size) != (&self.e_tag, self.total) {
+                let trouble = Trouble::new(Kind::Refused, "it has changed while it was read");
+                return Err(StoreError::Remote { doing: "reading", place: self.spot.place.clone(), trouble });
+            }
+            self.stream = got.into_stream();
         }
     }
 

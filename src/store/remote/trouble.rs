@@ -67,6 +67,7 @@ impl Trouble {
     /// | not permitted, not authenticated | | | denied |
     /// | any other | 401, 403 | | denied |
     /// | not supported | | | unfit |
+    /// | any other | 501 | | unfit |
     /// | any other | 408, 429, 500 and more | | unreachable |
     /// | | 400 | the body did not arrive whole | unreachable |
     /// | | 400 | the token is not valid, or no longer | denied |
@@ -80,7 +81,9 @@ impl Trouble {
             _ if is_no_bucket(&text) => Kind::NoBucket,
             (Refusal::PermissionDenied { .. } | Refusal::Unauthenticated { .. }, _)
             | (_, Some(401 | 403)) => Kind::Denied,
-            (Refusal::NotSupported { .. } | Refusal::NotImplemented { .. }, _) => Kind::Unfit,
+            (Refusal::NotSupported { .. } | Refusal::NotImplemented { .. }, _) | (_, Some(501)) => {
+                Kind::Unfit
+            }
             (_, Some(408 | 429 | 500..)) => Kind::Unreachable,
             (_, Some(400)) if code.is_some_and(|code| BROKEN_BODY.contains(&code)) => Kind::Unreachable,
             (_, Some(400)) if code.is_some_and(|code| BAD_TOKEN.contains(&code)) => Kind::Denied,
@@ -207,6 +210,7 @@ mod tests {
             (generic(&answered("404", "NoSuchBucket")), Kind::NoBucket),
             (generic(&answered("403", "AccessDenied")), Kind::Denied),
             (generic(&answered("503", "SlowDown")), Kind::Unreachable),
+            (generic(&answered("501", "NotImplemented")), Kind::Unfit),
             (generic(&answered("429", "TooMany")), Kind::Unreachable),
             (generic(&answered("408", "")), Kind::Unreachable),
             (generic(&answered("400", "RequestTimeout")), Kind::Unreachable),
