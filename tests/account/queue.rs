@@ -120,8 +120,8 @@ fn jobs_behind_thousands_that_the_service_still_works_on_are_not_kept_waiting() 
     }
     let clip = world.content(Content::mp4(1, 3_000));
     world.job("9999", Answer::success(&[world.media.on("/9999.mp4", Answer::file(&clip))]));
-    let list: String = (1..=pending).chain([9_999]).map(|id: u32| format!("{id}\n")).collect();
-    let running = world.get(&["-i", "-"]).args(&["--wait", "1h"]).stdin(list).quietly().spawn();
+    let ids: Vec<String> = (1..=pending).chain([9_999]).map(|id: u32| id.to_string()).collect();
+    let running = world.get(&["-i", "-"]).args(&["--wait", "1h"]).stdin(ids.join("\n")).quietly().spawn();
     wait_until("the job behind all others", || world.state("9999") == "complete");
     running.signal(Signal::TERM);
     let done = running.wait().exits(128 + 15);
