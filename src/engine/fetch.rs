@@ -585,7 +585,7 @@ pub(super) async fn put_aside(session: &Session, job: &JobRef, names: Vec<String
 /// Asks for a job once, before its time is over: neither a host that is to be left alone for longer nor an answer that
 /// drips may hold it beyond that.
 pub(super) async fn ask(session: &Session, job: &JobRef, deadline: Moment) -> Result<Reply, Failure> {
-    let answer = Box::pin(session.api.fetch(job, super::unix_seconds()));
+    let answer = session.api.fetch(job, super::unix_seconds());
     let answer = tokio::time::timeout_at(session.instant(deadline), answer).await;
     answer.unwrap_or_else(|_| Err(Failure::new(Cause::DeadlineOver, "the API did not answer in time")))
 }

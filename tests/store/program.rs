@@ -235,7 +235,7 @@ fn every_command_takes_a_bucket() {
     let copy = world.path("io/copy");
     let copy = copy.to_str().unwrap();
     world.command("get").args(&["148", "-o", copy]).run().exits(0);
-    cloud.put("148/148-0.mp4", &[0; 50_000]);
+    cloud.put("148/148-0.mp4", &vec![0; 50_000]);
     assert_eq!(cloud.output("verify", &["--quick"]).0, 0);
     assert_eq!(cloud.output("verify", &[]).0, 6);
     let (asked, staging) = (world.api.log().len(), world.archive());
