@@ -393,7 +393,7 @@ mod tests {
         lane.done(Outcome::Complaint(None), now, now);
         assert_eq!(lane.window(), 32);
         assert_eq!(full(&mut lane, now), 32);
-        let mut rounds = |lane: &mut Lane, count: usize| {
+        let rounds = |lane: &mut Lane, count: usize| {
             let round = |_| {
                 for _ in 0..lane.window() {
                     lane.done(Outcome::Good, now, now);
@@ -446,11 +446,6 @@ mod tests {
         for (bears, most) in [(4, 64), (10, 64), (16, 64), (25, 64), (48, 64), (100, 256), (16, 16)] {
             let (good, refused) = work_at(bears, most);
             let ideal = 120 * 10 * bears as u64;
-            println!(
-                "bears {bears}, -x {most}: {} % of the ideal, {refused} of {} refused",
-                good * 100 / ideal,
-                good + refused
-            );
             assert!(good * 10 >= ideal * 9, "bears {bears}: {good} of {ideal}");
             assert!(refused * 50 <= good + refused, "bears {bears}: {refused} of {}", good + refused);
         }
