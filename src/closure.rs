@@ -5,7 +5,7 @@
 //! speaks of the same job. The listing and most texts name an id without its family, so such a word joins whatever job
 //! of that id another witness has named with one.
 //!
-//! A million jobs take some 40 MB: an id is kept once in one long text, and what is known of it in a row of a few
+//! A million jobs take some 50 MB: an id is kept once in one long text, and what is known of it in a row of a few
 //! bytes. What comes in is sorted and merged each time the table has doubled.
 
 use crate::job::{DEFAULT_FAMILY, Family, JobError, JobId, JobRef, Origin};
@@ -111,7 +111,31 @@ struct Row {
     recorded: u16,
     /// The links in the listing.
     listed: u16,
-    birth: Option<Birth>,
+    birth: ShortBirth,
+}
+
+/// A birth, or that none is known, in few bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct ShortBirth {
+    /// In seconds since 1970, which these bytes hold until 2106; 0 is unknown.
+    seconds: u32,
+    is_before: bool,
+}
+
+impl ShortBirth {
+    fn of(birth: Option<Birth>) -> Self {
+        let short = |moment: u64| u32::try_from(moment).unwrap_or(u32::MAX);
+        match birth {
+            None => Self::default(),
+            Some(Birth::At(moment)) => Self { seconds: short(moment), is_before: false },
+            Some(Birth::Before(moment)) => Self { seconds: short(moment), is_before: true },
+        }
+    }
+
+    fn birth(self) -> Option<Birth> {
+        let make = if self.is_before { Birth::Before } else { Birth::At };
+        (self.seconds > 0).then(|| make(self.seconds.into()))
+    }
 }
 
 /// What all witnesses have said.
@@ -128,7 +152,14 @@ impl Closure {
     pub fn record(&mut self, job: &JobRef, stands: Stands, outputs: usize, birth: Option<Birth>) {
         let family = self.number(&job.family);
         let by = Witnesses::ARCHIVE;
-        self.add(&job.id, |row| Row { stands, by, family, recorded: small(outputs), birth, ..row });
+        self.add(&job.id, |row| Row {
+            stands,
+            by,
+            family,
+            recorded: small(outputs),
+            birth: ShortBirth::of(birth),
+            ..row
+        });
     }
 
     /// The answer about a recorded job spoke of this id: whoever names it means that job.
@@ -146,7 +177,7 @@ impl Closure {
     /// A text mentions the job.
     pub fn mention(&mut self, mention: &Mention) {
         let family = mention.family.as_ref().map_or(0, |family| self.number(family));
-        let birth = mention.at.map(Birth::At);
+        let birth = ShortBirth::of(mention.at.map(Birth::At));
         self.add(&mention.id, |row| Row { by: Witnesses::TEXT, family, birth, ..row });
     }
 
@@ -162,7 +193,7 @@ impl Closure {
             expected: 0,
             recorded: 0,
             listed: 0,
-            birth: None,
+            birth: ShortBirth::default(),
         };
         self.text.push_str(id);
         self.rows.push(fill(row));
@@ -177,10 +208,6 @@ impl Closure {
             self.families.len() - 1
         });
         u16::try_from(known + 1).unwrap_or(u16::MAX)
-    }
-
-    fn family(&self, row: &Row) -> Option<&Family> {
-        self.families.get(usize::from(row.family).wrapping_sub(1))
     }
 
     fn id<'a>(text: &'a str, row: &Row) -> &'a str {
@@ -220,49 +247,56 @@ impl Closure {
     pub fn judge(mut self, lifetimes: &Lifetimes, now_unix_s: u64) -> Judged {
         self.settle();
         let fallback = Family::named(DEFAULT_FAMILY).map_or(0, |family| self.number(&family));
-        let mut judged = Judged { matched_by_id: 0, ..Judged::default() };
-        let rows = std::mem::take(&mut self.rows);
-        for of_id in rows.chunk_by(|a, b| Self::id(&self.text, a) == Self::id(&self.text, b)) {
-            let (anonymous, named): (Vec<Row>, Vec<Row>) = of_id.iter().partition(|row| row.family == 0);
-            let is_alias = |row: &&Row| row.by == Witnesses::ALIAS;
-            let mut found: Vec<Row> = named.iter().filter(|row| !is_alias(row)).copied().collect();
-            for word in anonymous {
-                match found.as_mut_slice() {
-                    [] if named.iter().any(|row| is_alias(&row)) => judged.matched_by_id += 1,
-                    [] => {
-                        let family = if word.expected == 0 { fallback } else { word.expected };
-                        found.push(Row { family, ..word });
-                    }
-                    found => {
-                        judged.matched_by_id += 1;
-                        for job in found {
-                            *job = job.merged(&word);
-                        }
-                    }
-                }
+        let mut judged = Judged::default();
+        let mut begin = 0;
+        while begin < self.rows.len() {
+            let same = |row: &Row| Self::id(&self.text, row) == Self::id(&self.text, &self.rows[begin]);
+            let end = begin + self.rows[begin..].iter().take_while(|row| same(row)).count();
+            let of_id = &mut self.rows[begin..end];
+            judged.matched_by_id += u64::from(bring_together(of_id, fallback));
+            for (place, row) in (begin..end).zip(of_id.iter()).filter(|(_, row)| row.is_job()) {
+                let family = self.families.get(usize::from(row.family).wrapping_sub(1));
+                let birth = row.birth.birth().unwrap_or(Birth::Before(now_unix_s));
+                let dies_at = family.and_then(|family| lifetimes.job_dies_at(family, birth));
+                judged.note(row, place, dies_at);
             }
-            for row in found {
-                let dies_at = self.family(&row).and_then(|family| {
-                    lifetimes.job_dies_at(family, row.birth.unwrap_or(Birth::Before(now_unix_s)))
-                });
-                judged.note(row, dies_at);
-            }
+            begin = end;
         }
-        judged.lacking.sort_by(|(a, one), (b, two)| {
-            (a, Self::id(&self.text, one)).cmp(&(b, Self::id(&self.text, two)))
-        });
-        Judged { text: self.text, families: self.families, ..judged }
+        // Rows of one id stand together and in order, so the place decides as the id would.
+        judged.lacking.sort_unstable();
+        Judged { text: self.text, rows: self.rows, families: self.families, ..judged }
     }
 }
 
+/// What is said of one id; whether a word without a family was taken for a job that has one.
+fn bring_together(of_id: &mut [Row], fallback: u16) -> bool {
+    let Some((word, named)) = of_id.split_first_mut().filter(|(word, _)| word.family == 0) else {
+        return false;
+    };
+    if named.is_empty() {
+        word.family = if word.expected == 0 { fallback } else { word.expected };
+        return false;
+    }
+    for job in named.iter_mut().filter(|job| job.is_job()) {
+        *job = job.merged(word);
+    }
+    true
+}
+
 impl Row {
+    /// Whether it is a job, and not merely a word that belongs to one.
+    fn is_job(&self) -> bool {
+        self.family != 0 && self.by != Witnesses::ALIAS
+    }
+
     /// Both of what two rows say.
     fn merged(&self, other: &Self) -> Self {
         // A record's birth is dated by a host or by the service; a text's only by whoever wrote it.
+        let (own, others) = (self.birth.birth(), other.birth.birth());
         let birth = match (self.by.has(Witnesses::ARCHIVE), other.by.has(Witnesses::ARCHIVE)) {
-            (true, _) => self.birth.or(other.birth),
-            (_, true) => other.birth.or(self.birth),
-            _ => earlier(self.birth, other.birth),
+            (true, _) => own.or(others),
+            (_, true) => others.or(own),
+            _ => earlier(own, others),
         };
         Self {
             stands: self.stands.max(other.stands),
@@ -270,7 +304,7 @@ impl Row {
             expected: if self.expected == 0 { other.expected } else { self.expected },
             recorded: self.recorded.max(other.recorded),
             listed: self.listed.max(other.listed),
-            birth,
+            birth: ShortBirth::of(birth),
             ..*self
         }
     }
@@ -291,11 +325,12 @@ fn small(number: usize) -> u16 {
 #[derive(Debug, Default)]
 pub struct Judged {
     text: String,
+    rows: Vec<Row>,
     families: Vec<Family>,
-    /// When they die, the largest number where nobody knows, and which jobs they are.
-    lacking: Vec<(u64, Row)>,
-    gone_rows: Vec<Row>,
-    more_listed: Vec<Row>,
+    /// When they die, the largest number where nobody knows, and the places of their rows.
+    lacking: Vec<(u64, usize)>,
+    gone_places: Vec<usize>,
+    more_listed: Vec<usize>,
     /// Jobs that somebody knows of.
     pub known: u64,
     /// Jobs that are home and whole.
@@ -331,7 +366,7 @@ impl Judged {
     /// | fruitless | yes | not home |
     /// | gone | | gone |
     /// | lacking, unrecorded | | not home |
-    fn note(&mut self, row: Row, dies_at: Option<u64>) {
+    fn note(&mut self, row: &Row, place: usize, dies_at: Option<u64>) {
         self.known += 1;
         match row.stands {
             Stands::Whole => {
@@ -339,17 +374,17 @@ impl Judged {
                 if row.listed > row.recorded {
                     self.more_listed_count += 1;
                     if self.more_listed.len() < NAMED {
-                        self.more_listed.push(row);
+                        self.more_listed.push(place);
                     }
                 }
             }
             Stands::Fruitless if row.listed == 0 => self.fruitless += 1,
             Stands::Gone => {
                 self.gone += 1;
-                self.gone_rows.push(row);
+                self.gone_places.push(place);
             }
             Stands::Fruitless | Stands::Lacking | Stands::Unrecorded => {
-                self.lacking.push((dies_at.unwrap_or(u64::MAX), row));
+                self.lacking.push((dies_at.unwrap_or(u64::MAX), place));
             }
         }
     }
@@ -363,20 +398,21 @@ impl Judged {
     /// The jobs that are not home and may still be brought there, soonest to die first.
     pub fn lacking<'a>(&'a self, origin: &'a Origin) -> impl Iterator<Item = Lack> + 'a {
         let dies = |dies_at: u64| (dies_at != u64::MAX).then_some(dies_at);
-        self.lacking.iter().filter_map(move |(dies_at, row)| self.lack(row, dies(*dies_at), origin).ok())
+        self.lacking.iter().filter_map(move |(dies_at, place)| self.lack(*place, dies(*dies_at), origin).ok())
     }
 
     /// The jobs of which something no longer exists.
     pub fn gone_jobs<'a>(&'a self, origin: &'a Origin) -> impl Iterator<Item = Lack> + 'a {
-        self.gone_rows.iter().filter_map(move |row| self.lack(row, None, origin).ok())
+        self.gone_places.iter().filter_map(move |place| self.lack(*place, None, origin).ok())
     }
 
     /// Some of the jobs that list more links than their record has outputs.
     pub fn more_listed<'a>(&'a self, origin: &'a Origin) -> impl Iterator<Item = JobRef> + 'a {
-        self.more_listed.iter().filter_map(move |row| Some(self.lack(row, None, origin).ok()?.job))
+        self.more_listed.iter().filter_map(move |place| Some(self.lack(*place, None, origin).ok()?.job))
     }
 
-    fn lack(&self, row: &Row, dies_at: Option<u64>, origin: &Origin) -> Result<Lack, JobError> {
+    fn lack(&self, place: usize, dies_at: Option<u64>, origin: &Origin) -> Result<Lack, JobError> {
+        let row = &self.rows[place];
         let family = self.families.get(usize::from(row.family).wrapping_sub(1)).cloned();
         let family = family.map_or_else(|| Family::named(DEFAULT_FAMILY), Ok)?;
         let id = JobId::new(Closure::id(&self.text, row))?;
@@ -568,7 +604,7 @@ mod tests {
 
     #[test]
     fn a_row_is_small_and_repeats_do_not_add_up() {
-        assert!(size_of::<Row>() <= 40, "{}", size_of::<Row>());
+        assert!(size_of::<Row>() <= 32, "{}", size_of::<Row>());
         let mut closure = Closure::default();
         for round in 0..5 {
             for id in 0..UNSETTLED_MAX {

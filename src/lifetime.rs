@@ -19,7 +19,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use url::Url;
 
 use crate::job::Family;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, seconds_of};
 
 /// What the enterprise families document: outputs are deleted after a day.
 const DOCUMENTED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -60,7 +60,7 @@ impl Birth {
     pub fn recorded(manifest: &Manifest) -> Option<Self> {
         let dated =
             manifest.files.iter().filter_map(|file| file.last_modified.as_deref().and_then(http_date)).min();
-        let moment = |text: &Option<String>| text.as_deref().and_then(unix_seconds);
+        let moment = |text: &Option<String>| text.as_deref().and_then(seconds_of);
         let born = dated.or_else(|| moment(&manifest.pending_seen_at)).map(Self::At);
         born.or_else(|| moment(&manifest.done_seen_at).map(Self::Before))
     }
@@ -273,7 +273,7 @@ pub fn gone_lesson(url: &Url, birth: Birth, now_unix_s: u64) -> Option<Lesson> {
 /// What a record teaches of files that were gone when it was written.
 #[must_use]
 pub fn recorded_losses(manifest: &Manifest) -> Vec<(Url, Lesson)> {
-    let (Some(birth), Some(then)) = (Birth::recorded(manifest), unix_seconds(&manifest.updated_at)) else {
+    let (Some(birth), Some(then)) = (Birth::recorded(manifest), seconds_of(&manifest.updated_at)) else {
         return Vec::new();
     };
     let gone = manifest.missing.iter().filter(|missing| missing.gone).flat_map(|missing| &missing.reasons);
@@ -336,8 +336,8 @@ pub fn signature(url: &Url) -> Option<Signature> {
     });
     let moment = || Some(Signature { since: None, until: field("Expires")?.parse::<u64>().ok()? });
     let azure = || {
-        let since = field("st").and_then(|date| unix_seconds(&date));
-        field("sig").and_then(|_| Some(Signature { since, until: unix_seconds(&field("se")?)? }))
+        let since = field("st").and_then(|date| seconds_of(&date));
+        field("sig").and_then(|_| Some(Signature { since, until: seconds_of(&field("se")?)? }))
     };
     span.or_else(moment).or_else(azure).filter(|signature| PLAUSIBLE.contains(&signature.until))
 }
@@ -348,14 +348,7 @@ fn basic_date(text: &str) -> Option<u64> {
     let parts =
         plain.then(|| [&text[..4], &text[4..6], &text[6..8], &text[9..11], &text[11..13], &text[13..15]]);
     let [year, month, day, hour, minute, second] = parts?;
-    unix_seconds(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"))
-}
-
-/// A moment as records have it (RFC 3339, UTC), in seconds since 1970.
-#[must_use]
-pub fn unix_seconds(text: &str) -> Option<u64> {
-    let moment = humantime::parse_rfc3339(text).ok()?;
-    moment.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+    seconds_of(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"))
 }
 
 /// A moment as headers have it, in seconds since 1970.

@@ -20,7 +20,7 @@
 use serde_json::{Map, Value};
 
 use crate::job::{Defaults, Family, JobError, JobId};
-use crate::lifetime::unix_seconds;
+use crate::manifest::seconds_of;
 
 /// Fields that only answers of the API and webhook payloads have beside an id.
 const ANSWER_FIELDS: &[&str] = &[
@@ -114,7 +114,9 @@ impl Reader<'_> {
             _ if depth > DEPTH_MAX => {}
             Value::Object(fields) => {
                 self.object(fields);
-                fields.values().for_each(|value| self.value(value, false, depth + 1));
+                for value in fields.values() {
+                    self.value(value, false, depth + 1);
+                }
             }
             Value::Array(values) => {
                 for value in values {
@@ -284,7 +286,7 @@ pub fn written_at(text: &str) -> Option<u64> {
     let at = text.as_bytes().windows(FORM.len()).position(fits)?;
     let mut moment = text[at..at + FORM.len()].to_owned();
     moment.replace_range(10..11, "T");
-    let moment = unix_seconds(&(moment + "Z"))?;
+    let moment = seconds_of(&(moment + "Z"))?;
     let rest = &text[at + FORM.len()..];
     let rest = rest
         .strip_prefix(['.', ','])

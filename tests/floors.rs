@@ -20,7 +20,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("reply", &["job", "media", "retry"]),
     ("lifetime", &["job", "manifest"]),
     ("listing", &["job", "reply", "retry"]),
-    ("mention", &["job", "lifetime"]),
+    ("mention", &["job", "manifest"]),
     ("closure", &["job", "lifetime", "manifest", "mention", "retry"]),
     ("plan", &["job", "manifest", "media", "retry"]),
     ("event", &["job", "manifest", "retry"]),

@@ -177,6 +177,9 @@ fn link(file: &File, signed_at: u64, span: u64) -> Url {
     url
 }
 
+/// How a list is ordered.
+type Order = fn(&mut Vec<File>);
+
 /// Bytes that came home.
 fn run(list: &[File], policy: Policy) -> u64 {
     let mut run = Run { list, policy, lifetimes: Lifetimes::default(), now: 0.0, ready: BTreeMap::new() };
@@ -198,9 +201,6 @@ fn run(list: &[File], policy: Policy) -> u64 {
     }
 }
 
-/// How a list is put in order.
-type Arrange = fn(&mut Vec<File>);
-
 #[test]
 fn what_dies_first_goes_first_and_more_is_rescued_than_in_the_order_of_the_list() {
     let files = 30_000;
@@ -208,7 +208,7 @@ fn what_dies_first_goes_first_and_more_is_rescued_than_in_the_order_of_the_list(
     println!(
         "the list is   listed  in its order  dying first  by an oracle  lost, dying first against in order"
     );
-    let orders: [(&str, Arrange); 3] = [
+    let orders: [(&str, Order); 3] = [
         ("oldest first", |list| list.sort_by_key(|file| file.born)),
         ("newest first", |list| list.sort_by_key(|file| std::cmp::Reverse(file.born))),
         ("in no order", |_| ()),

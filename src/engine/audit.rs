@@ -178,7 +178,9 @@ impl Heard {
         self.silent += u64::from(found.is_empty() && !says_nothing);
         self.mentions += found.jobs.len() as u64;
         self.elsewhere += found.elsewhere.len() as u64;
-        found.jobs.iter().for_each(|mention| closure.mention(mention));
+        for mention in &found.jobs {
+            closure.mention(mention);
+        }
     }
 }
 

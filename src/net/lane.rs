@@ -1,9 +1,11 @@
 //! What a host gets: a window of requests at once that adapts, a moment before which it is left alone, and a breaker.
 //!
 //! [`Lane`] decides, from plain values: the window starts at 8 and grows with each answer that brings no complaint,
-//! doubling in each round until the first complaint and by one a round after it. A complaint (429, 503, a reset)
-//! halves it, once a round trip at most, since one overload shows in many answers. `Retry-After` holds for the whole
-//! host. A host that cannot be reached three times in a row is closed for a while: everybody who asks then fails at
+//! doubling in each round until the first complaint. A complaint (429, 503, a reset) halves it, once a round trip at
+//! most, since one overload shows in many answers. Then it comes back as fast as it began to the largest window that was
+//! calm for a whole round, grows by one a round from there, and by one in [`WARY_ROUNDS`] rounds where the last complaint
+//! came. Growing by one a round from the half would leave a quarter of what a host bears
+//! unused. `Retry-After` holds for the whole host. A host that cannot be reached three times in a row is closed for a while: everybody who asks then fails at
 //! once instead of waiting out a timeout of their own, and one probe finds out whether it is back.
 //!
 //! [`Lanes`] keeps one for each host and lets tasks wait for their turn, in their order.
@@ -19,6 +21,8 @@ use crate::retry::{Cause, Failure};
 
 /// Requests at once to a host of which nothing is known.
 const FIRST_WINDOW: f64 = 8.0;
+/// Rounds in which a window grows by one where its last complaint came.
+const WARY_ROUNDS: f64 = 16.0;
 /// This many failures to connect in a row close a host.
 const CLOSES_AFTER: u32 = 3;
 /// A closed host is probed after this time, then after twice as long each time, up to the cap.
@@ -34,7 +38,14 @@ pub struct Lane {
     window: f64,
     most: f64,
     in_flight: usize,
-    complained: bool,
+    /// The window that brought the last complaint.
+    complained_at: Option<f64>,
+    /// The largest window that had a whole round without a complaint.
+    calm: f64,
+    /// The window at the beginning of this round, which ends when so many good answers have come.
+    round: f64,
+    /// Good answers of this round.
+    good: f64,
     last_cut: Option<Instant>,
     not_before: Option<Instant>,
     unreachable: u32,
@@ -114,7 +125,10 @@ impl Lane {
             window: FIRST_WINDOW.min(most),
             most,
             in_flight: 0,
-            complained: false,
+            complained_at: None,
+            calm: 0.0,
+            round: FIRST_WINDOW.min(most),
+            good: 0.0,
             last_cut: None,
             not_before: None,
             unreachable: 0,
@@ -157,22 +171,48 @@ impl Lane {
         match outcome {
             Outcome::Good => {
                 self.open();
-                let round = if self.complained { self.window } else { 1.0 };
-                self.window = (self.window + 1.0 / round).min(self.most);
+                self.good += 1.0;
+                self.window = self.grown().min(self.most);
+                if self.good >= self.round {
+                    self.calm = self.calm.max(self.round);
+                    (self.round, self.good) = (self.window.floor(), 0.0);
+                }
             }
             Outcome::Complaint(pause) => {
                 self.open();
-                self.complained = true;
                 let until = pause.map(|pause| now + pause);
                 self.not_before = self.not_before.max(until);
                 // What was under way at the last cut could not know of it.
                 if self.last_cut.is_none_or(|cut| began >= cut) {
-                    self.window = (self.window / 2.0).max(1.0);
+                    self.complained_at = Some(self.window.floor());
+                    // A complaint where it was calm before says that the host bears less now.
+                    let half = (self.window / 2.0).max(1.0);
+                    self.calm = if self.calm < self.window { self.calm } else { half };
+                    (self.window, self.round, self.good) = (half, half.floor(), 0.0);
                     self.last_cut = Some(now);
                 }
             }
             Outcome::Unreachable => self.count_unreachable(now),
             Outcome::Unknown => self.probing = false,
+        }
+    }
+
+    /// The window after one more good answer.
+    ///
+    /// | the window | a round adds |
+    /// | --- | --- |
+    /// | no complaint was ever heard | as much again |
+    /// | below the largest one that was calm | as much again, up to that one |
+    /// | right below the one that brought the last complaint, or there | a sixteenth |
+    /// | elsewhere | one |
+    fn grown(&self) -> f64 {
+        match self.complained_at {
+            None => self.window + 1.0,
+            Some(_) if self.window < self.calm => (self.window + 1.0).min(self.calm),
+            Some(at) if (at - 1.0..=at + 1.0).contains(&self.window.floor()) => {
+                self.window + 1.0 / (self.window * WARY_ROUNDS)
+            }
+            Some(_) => self.window + 1.0 / self.window,
         }
     }
 
@@ -339,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_doubles_each_round_until_the_first_complaint_and_then_grows_by_one() {
+    fn the_window_doubles_each_round_until_the_first_complaint_and_then_comes_back_to_where_it_was_calm() {
         let now = Instant::now();
         let mut lane = Lane::new(64);
         for want in [8, 16, 32, 64, 64] {
@@ -353,10 +393,62 @@ mod tests {
         lane.done(Outcome::Complaint(None), now, now);
         assert_eq!(lane.window(), 32);
         assert_eq!(full(&mut lane, now), 32);
-        for _ in 0..33 {
-            lane.done(Outcome::Good, now, now);
+        let rounds = |lane: &mut Lane, count: usize| {
+            let round = |_| {
+                for _ in 0..lane.window() {
+                    lane.done(Outcome::Good, now, now);
+                }
+                lane.window()
+            };
+            (0..count).map(round).collect::<Vec<_>>()
+        };
+        // 64 was calm for a round before it brought a complaint, so it says nothing any more.
+        assert_eq!(rounds(&mut lane, 4), [32, 33, 34, 35]);
+        lane.done(Outcome::Complaint(None), now + S(1), now + S(1));
+        assert_eq!(
+            (lane.window(), rounds(&mut lane, 3)),
+            (17, vec![34, 34, 34]),
+            "back to what was calm, and wary"
+        );
+    }
+
+    /// A host that bears so many requests at once, each of which takes 100 ms, and answers the others with 429.
+    fn work_at(bears: usize, most: usize) -> (u64, u64) {
+        const TAKES: Duration = Duration::from_millis(100);
+        const REFUSES_IN: Duration = Duration::from_millis(5);
+        let began = Instant::now();
+        let end = began + S(120);
+        let mut lane = Lane::new(most);
+        let mut under_way: Vec<(Instant, Instant, bool)> = Vec::new();
+        let (mut now, mut good, mut refused, mut served) = (began, 0, 0, 0);
+        while now < end {
+            while lane.admit(now) == Admit::Go {
+                let is_good = served < bears;
+                served += usize::from(is_good);
+                under_way.push((now + if is_good { TAKES } else { REFUSES_IN }, now, is_good));
+            }
+            let next = (0..under_way.len()).min_by_key(|place| under_way[*place].0).expect("never idle");
+            let (ended, started, is_good) = under_way.swap_remove(next);
+            now = ended;
+            if is_good {
+                (good, served) = (good + 1, served - 1);
+                lane.done(Outcome::Good, started, now);
+            } else {
+                refused += 1;
+                lane.done(Outcome::Complaint(None), started, now);
+            }
         }
-        assert_eq!(lane.window(), 33);
+        (good, refused)
+    }
+
+    #[test]
+    fn a_throttling_host_gives_nine_tenths_of_what_it_has_and_hears_few_requests_too_many() {
+        for (bears, most) in [(4, 64), (10, 64), (16, 64), (25, 64), (48, 64), (100, 256), (16, 16)] {
+            let (good, refused) = work_at(bears, most);
+            let ideal = 120 * 10 * bears as u64;
+            assert!(good * 10 >= ideal * 9, "bears {bears}: {good} of {ideal}");
+            assert!(refused * 50 <= good + refused, "bears {bears}: {refused} of {}", good + refused);
+        }
     }
 
     #[test]

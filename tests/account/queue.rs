@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::listing::{asked, wait_until};
+use crate::support::run::Signal;
 use crate::support::{Answer, Content, World, job_path};
 
 /// A first job whose file takes the only slot until a last job, which is pending at first, has been asked for a second
@@ -107,4 +108,23 @@ fn time_in_which_other_files_go_first_is_not_taken_from_a_job() {
     // Six files, one after the other, take longer than any of the jobs may.
     world.get(&refs).args(&["--jobs", "1", "--timeout", "5s"]).run().exits(0);
     assert!(ids.iter().all(|id| asked(&world, id) == 1));
+}
+
+#[test]
+fn jobs_behind_thousands_that_the_service_still_works_on_are_not_kept_waiting() {
+    let world = World::new();
+    // More than may be under way at once.
+    let pending = 3_200;
+    for id in 1..=pending {
+        world.job(&id.to_string(), Answer::processing());
+    }
+    let clip = world.content(Content::mp4(1, 3_000));
+    world.job("9999", Answer::success(&[world.media.on("/9999.mp4", Answer::file(&clip))]));
+    let ids: Vec<String> = (1..=pending).chain([9_999]).map(|id: u32| id.to_string()).collect();
+    let running = world.get(&["-i", "-"]).args(&["--wait", "1h"]).stdin(ids.join("\n")).quietly().spawn();
+    wait_until("the job behind all others", || world.state("9999") == "complete");
+    running.signal(Signal::TERM);
+    let done = running.wait().exits(128 + 15);
+    world.holds("9999", 0, &clip);
+    assert!(done.peak_rss < 100 << 20, "{} bytes of memory for jobs that wait", done.peak_rss);
 }
