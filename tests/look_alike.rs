@@ -65,6 +65,7 @@ async fn run(look_alike: &LookAlike, store: &Store, refs: &[String]) -> Summary 
         ca_certificates: Vec::new(),
         allow_private_hosts: false,
         max_per_host: 64,
+        max_idle_per_host: 64,
         connect_within: Duration::from_secs(10),
         idle: Duration::from_secs(30),
     };

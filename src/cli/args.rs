@@ -58,6 +58,7 @@ impl AccountArgs {
             ca_certificates: self.ca_certificates()?,
             allow_private_hosts: self.allow_private_hosts,
             max_per_host: within_limits(transfer.max_per_host),
+            max_idle_per_host: within_limits(transfer.max_per_host.min(transfer.jobs)),
             connect_within: transfer.connect_timeout,
             idle: transfer.idle_timeout,
         };
@@ -71,6 +72,7 @@ impl AccountArgs {
             ca_certificates: self.ca_certificates()?,
             allow_private_hosts: self.allow_private_hosts,
             max_per_host: 1,
+            max_idle_per_host: 1,
             connect_within: DEFAULT_CONNECT_WITHIN,
             idle: DEFAULT_IDLE,
         };

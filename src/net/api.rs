@@ -214,6 +214,7 @@ mod tests {
             ca_certificates: Vec::new(),
             allow_private_hosts: false,
             max_per_host: 8,
+            max_idle_per_host: 8,
             connect_within: Duration::from_secs(10),
             idle: Duration::from_secs(30),
         };
@@ -250,6 +251,7 @@ mod tests {
             ca_certificates: Vec::new(),
             allow_private_hosts: true,
             max_per_host: 8,
+            max_idle_per_host: 8,
             connect_within: Duration::from_secs(10),
             idle: Duration::from_secs(30),
         };

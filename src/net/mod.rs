@@ -52,6 +52,8 @@ pub struct ClientOptions {
     pub allow_private_hosts: bool,
     /// The most requests at once to one host.
     pub max_per_host: usize,
+    /// The most connections to one host that are kept while nothing uses them.
+    pub max_idle_per_host: usize,
     /// A connection is made within this time or not at all.
     pub connect_within: Duration,
     /// The longest silence of a media host, before its answer and within it.
@@ -67,6 +69,7 @@ impl ClientOptions {
             ca_certificates: Vec::new(),
             allow_private_hosts: false,
             max_per_host: DEFAULT_MAX_PER_HOST,
+            max_idle_per_host: DEFAULT_MAX_PER_HOST,
             connect_within: DEFAULT_CONNECT_WITHIN,
             idle: DEFAULT_IDLE,
         }
@@ -101,7 +104,6 @@ impl Http {
             client_builder(options)
                 .redirect(Policy::custom(move |attempt| follow(attempt, allowed)))
                 .dns_resolver(Arc::new(FilteringResolver(allowed)))
-                .pool_max_idle_per_host(options.max_per_host)
                 .http1_only()
         })?;
         Ok(Self {
@@ -288,6 +290,7 @@ fn client_builder(options: &ClientOptions) -> ClientBuilder {
     reqwest::Client::builder()
         .user_agent(concat!("vfetch/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(options.connect_within)
+        .pool_max_idle_per_host(options.max_idle_per_host)
         .referer(false)
 }
 
