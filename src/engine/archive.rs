@@ -101,12 +101,18 @@ pub async fn archive_in<I>(session: &Arc<Session>, refs: I, order: Order) -> Opt
 where
     I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
 {
+    // A task, so that it runs on the threads that work: a thread of its own would be woken for each job that ends.
+    let mut all = JoinSet::new();
+    all.spawn(work(Arc::clone(session), read_ahead(refs), order));
+    all.join_next().await.and_then(of_task)
+}
+
+async fn work(session: Arc<Session>, mut refs: Refs, order: Order) -> Option<Stop> {
     session.list_began.store(super::unix_seconds(), Ordering::Relaxed);
     let under_way = UnderWay::default();
-    let mut run = Run { session, jobs: JoinSet::new(), refusals: 0, stopped: None };
+    let mut run = Run { session: Arc::clone(&session), jobs: JoinSet::new(), refusals: 0, stopped: None };
     let mut came = 0_u64;
     let mut batches = JoinSet::new();
-    let mut refs = read_ahead(refs);
     let lookers = session.store.readers();
     let mut more = true;
     while more || !batches.is_empty() || !run.jobs.is_empty() {
@@ -122,7 +128,7 @@ where
             Some(looked) = batches.join_next() => run.begin(of_task(looked)),
             count = refs.recv_many(&mut batch, BATCH), if more && room => {
                 more = count > 0;
-                let (session, under_way, first) = (Arc::clone(session), under_way.clone(), came);
+                let (session, under_way, first) = (Arc::clone(&session), under_way.clone(), came);
                 came += count as u64;
                 batches.spawn_blocking(move || {
                     look_at(&session, &under_way, batch, |place| order.of(first + place))
@@ -133,6 +139,9 @@ where
     }
     run.stopped
 }
+
+/// References, as they are read.
+type Refs = mpsc::Receiver<Result<Asked, BadRef>>;
 
 /// A job that is not done yet, and the right to work on it.
 type WithTurn = (Open, Turn);
@@ -164,14 +173,14 @@ impl Drop for Turn {
     }
 }
 
-struct Run<'a> {
-    session: &'a Arc<Session>,
+struct Run {
+    session: Arc<Session>,
     jobs: JoinSet<Ended>,
     refusals: u32,
     stopped: Option<Stop>,
 }
 
-impl Run<'_> {
+impl Run {
     /// Whether further jobs may begin beside these and so many that are being looked at.
     fn has_room(&self, looked_at: usize) -> bool {
         let all = self.jobs.len() + looked_at;
@@ -187,7 +196,7 @@ impl Run<'_> {
             if self.session.stop.is_cancelled() {
                 return;
             }
-            let session = Arc::clone(self.session);
+            let session = Arc::clone(&self.session);
             self.jobs.spawn(async move {
                 let job = open.asked.job.clone();
                 let ended = fetch::fetch(&session, open).await;
@@ -199,7 +208,7 @@ impl Run<'_> {
     }
 
     fn note(&mut self, ended: Ended) {
-        note_unsettled(self.session, &ended);
+        note_unsettled(&self.session, &ended);
         match ended {
             Ended::Failed(failure) if failure.class() == Class::Auth => self.note_refusal(failure),
             Ended::Local(error) if error.scope == Scope::Run => self.stop(Stop::Local(error)),
@@ -277,7 +286,7 @@ fn look_at(
 }
 
 /// Reads references on a thread of their own. The thread is not waited for: it may hang in a read of a terminal.
-fn read_ahead<I>(refs: I) -> mpsc::Receiver<Result<Asked, BadRef>>
+fn read_ahead<I>(refs: I) -> Refs
 where
     I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
 {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use super::disk::{Disk, Entry, write_all};
 use super::look::{Found, Version, dropped, written};
-use super::staging::{Proven, Staging, ensure_folder, remove_if_there};
+use super::staging::{Proven, Staging, create_over, ensure_folder, remove_if_there};
 use super::{StoreError, at, ctx, no_room};
 use crate::job::JobRef;
 use crate::layout::{self, Key, MANIFEST_NAME};
@@ -174,8 +174,7 @@ impl<D: Disk> LocalStore<D> {
     ) -> Result<String, StoreError> {
         let (disk, folder, name) = (&self.disk, staging.folder(), staging.record_name());
         let place = self.place_of(key);
-        let written = remove_if_there(disk, folder, &name).and_then(|()| {
-            let file = disk.create_new(folder, &name)?;
+        let written = create_over(disk, folder, &name).and_then(|file| {
             write_all(disk, &file, bytes)?;
             if lasting { staging.synced(&place, disk.sync_file(&file)) } else { Ok(()) }
         });

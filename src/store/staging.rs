@@ -17,7 +17,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -56,9 +56,18 @@ struct Area<D: Disk> {
     lock: D::File,
     /// The first sync of this run that failed, and why.
     failed_sync: OnceLock<String>,
-    /// The outputs that are being written, by the stem of their names.
-    claims: Mutex<HashSet<String>>,
+    /// Who writes what, and what lies there that nobody writes.
+    desk: Mutex<Desk>,
     records: AtomicU64,
+}
+
+/// The outputs of a run by the stems of their names. What is in neither set has nothing on disk, and nobody needs to look.
+#[derive(Debug, Default)]
+struct Desk {
+    /// Those that are being written.
+    claimed: HashSet<String>,
+    /// Those that are not, and of which an earlier run or attempt has left something.
+    left: HashSet<String>,
 }
 
 impl<D: Disk> Staging<D> {
@@ -76,9 +85,9 @@ impl<D: Disk> Staging<D> {
         if sync && cut_short {
             disk.sync_all(root).map_err(ctx("syncing", root_place))?;
         }
-        sweep(&disk, &folder, &place)?;
-        let (failed_sync, claims, records) = (OnceLock::new(), Mutex::default(), AtomicU64::new(0));
-        let area = Area { disk, folder, place, sync, lock, failed_sync, claims, records };
+        let desk = Mutex::new(Desk { claimed: HashSet::new(), left: sweep(&disk, &folder, &place)? });
+        let (failed_sync, records) = (OnceLock::new(), AtomicU64::new(0));
+        let area = Area { disk, folder, place, sync, lock, failed_sync, desk, records };
         Ok(Self { area: Arc::new(area) })
     }
 
@@ -111,6 +120,9 @@ impl<D: Disk> Staging<D> {
     #[must_use]
     pub fn left_over(&self, job: &JobRef, output: usize) -> Option<Part> {
         let names = Names::of(job, output);
+        if !self.area.desk().left.contains(&names.stem) {
+            return None;
+        }
         let note = self.area.note(job, &names)?;
         let file = self.area.disk.open_to_read(&self.area.folder, &names.part()).ok()?;
         let bytes = self.area.disk.len(&file).ok()?;
@@ -129,14 +141,12 @@ impl<D: Disk> Staging<D> {
     /// Where the output is being written already; where the disk refuses.
     pub fn begin(&self, job: &JobRef, output: usize) -> Result<Partial<D>, StoreError> {
         let claim = self.claim(Names::of(job, output))?;
-        let area = &self.area;
-        for name in [claim.names.note(), claim.names.part()] {
-            remove_if_there(&area.disk, &area.folder, &name)
-                .map_err(ctx("removing", &at(&area.place, &name)))?;
-        }
-        let created = area.disk.create_new(&area.folder, &claim.names.part());
-        let refused = |error| no_room(&area.disk, &area.folder, "creating", &claim.place(), None, error);
+        let Area { disk, folder, .. } = &*self.area;
+        claim.remove_note()?;
+        let created = create_over(disk, folder, &claim.names.part());
+        let refused = |error| no_room(disk, folder, "creating", &claim.place(), None, error);
         let file = created.map_err(refused)?;
+        claim.part.store(true, Ordering::Relaxed);
         Ok(Partial::of(job, claim, file))
     }
 
@@ -180,8 +190,7 @@ impl<D: Disk> Staging<D> {
 
     /// Removes what is left of an output's part.
     pub fn discard(&self, job: &JobRef, output: usize) {
-        // What cannot be removed now is written over or swept later; it was never visible. What somebody is writing is
-        // his to remove.
+        // What somebody is writing is his to remove.
         if let Ok(claim) = self.claim(Names::of(job, output)) {
             claim.remove();
         }
@@ -189,18 +198,21 @@ impl<D: Disk> Staging<D> {
 
     fn claim(&self, names: Names) -> Result<Claim<D>, StoreError> {
         let area = Arc::clone(&self.area);
-        if !area.claims().insert(names.stem.clone()) {
+        let mut desk = area.desk();
+        if !desk.claimed.insert(names.stem.clone()) {
             let why = "another download of this output is under way";
             let why = io::Error::new(io::ErrorKind::AlreadyExists, why);
             return Err(ctx("creating", &at(&area.place, &names.part()))(why));
         }
-        Ok(Claim { area, names })
+        let left = desk.left.remove(&names.stem);
+        drop(desk);
+        Ok(Claim { area, names, part: AtomicBool::new(left), note: AtomicBool::new(left) })
     }
 }
 
 impl<D: Disk> Area<D> {
-    fn claims(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn synced(&self, place: &str, said: io::Result<()>) -> io::Result<()> {
@@ -229,6 +241,9 @@ impl<D: Disk> Drop for Area<D> {
 struct Claim<D: Disk> {
     area: Arc<Area<D>>,
     names: Names,
+    /// Whether there may be a part, and a note, on disk.
+    part: AtomicBool,
+    note: AtomicBool,
 }
 
 impl<D: Disk> Claim<D> {
@@ -238,15 +253,33 @@ impl<D: Disk> Claim<D> {
 
     /// Removes what is there, as far as it goes.
     fn remove(&self) {
-        for name in [self.names.note(), self.names.part()] {
-            let _ = remove_if_there(&self.area.disk, &self.area.folder, &name);
+        // What cannot be removed now is written over or swept later; it was never visible.
+        let _ = self.remove_note();
+        if self.part.load(Ordering::Relaxed) {
+            let removed = remove_if_there(&self.area.disk, &self.area.folder, &self.names.part());
+            self.part.store(removed.is_err(), Ordering::Relaxed);
         }
+    }
+
+    fn remove_note(&self) -> Result<(), StoreError> {
+        if self.note.load(Ordering::Relaxed) {
+            let name = self.names.note();
+            let removed = remove_if_there(&self.area.disk, &self.area.folder, &name);
+            removed.map_err(ctx("removing", &at(&self.area.place, &name)))?;
+            self.note.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 
 impl<D: Disk> Drop for Claim<D> {
     fn drop(&mut self) {
-        self.area.claims().remove(&self.names.stem);
+        let stem = std::mem::take(&mut self.names.stem);
+        let mut desk = self.area.desk();
+        desk.claimed.remove(&stem);
+        if *self.part.get_mut() || *self.note.get_mut() {
+            desk.left.insert(stem);
+        }
     }
 }
 
@@ -307,9 +340,9 @@ impl<D: Disk> Partial<D> {
 
     /// Begins again at the first byte.
     pub fn restart(&mut self) -> Result<(), StoreError> {
-        let (Area { disk, folder, place, .. }, note) = (&*self.claim.area, self.claim.names.note());
-        remove_if_there(disk, folder, &note).map_err(ctx("removing", &at(place, &note)))?;
-        disk.truncate(&self.file, 0).map_err(ctx("truncating", &self.claim.place()))?;
+        self.claim.remove_note()?;
+        let truncated = self.claim.area.disk.truncate(&self.file, 0);
+        truncated.map_err(ctx("truncating", &self.claim.place()))?;
         self.bytes = 0;
         Ok(())
     }
@@ -324,6 +357,7 @@ impl<D: Disk> Partial<D> {
         if let Ok(mut text) = serde_json::to_vec(&note) {
             text.push(b'\n');
             let Area { disk, folder, .. } = &*self.claim.area;
+            self.claim.note.store(true, Ordering::Relaxed);
             let _ = write_note(disk, folder, &self.claim.names.note(), &text);
         }
     }
@@ -365,8 +399,9 @@ impl<D: Disk> Proven<D> {
     pub(super) fn publish(&self, to: &D::Folder, name: &str) -> io::Result<()> {
         let Area { disk, folder, .. } = &*self.claim.area;
         disk.rename(folder, &self.claim.names.part(), to, name)?;
+        self.claim.part.store(false, Ordering::Relaxed);
         // A note without its part is swept away by the next run.
-        let _ = remove_if_there(disk, folder, &self.claim.names.note());
+        let _ = self.claim.remove_note();
         Ok(())
     }
 }
@@ -442,6 +477,17 @@ fn write_note<D: Disk>(disk: &D, folder: &D::Folder, name: &str, text: &[u8]) ->
     disk.write_at(&file, 0, text).map(drop)
 }
 
+/// Creates a file, in place of what an unknown hand has left under its name.
+pub(super) fn create_over<D: Disk>(disk: &D, folder: &D::Folder, name: &str) -> io::Result<D::File> {
+    match disk.create_new(folder, name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            remove_if_there(disk, folder, name)?;
+            disk.create_new(folder, name)
+        }
+        other => other,
+    }
+}
+
 pub(super) fn remove_if_there<D: Disk>(disk: &D, folder: &D::Folder, name: &str) -> io::Result<()> {
     match disk.unlink(folder, name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -458,8 +504,9 @@ pub(super) fn ensure_folder<D: Disk>(disk: &D, at: &D::Folder, name: &str) -> io
 }
 
 /// Removes what a killed run left that nobody can go on with: parts without a note, notes without a part, records that
-/// were not swapped in.
-fn sweep<D: Disk>(disk: &D, folder: &D::Folder, place: &str) -> Result<(), StoreError> {
+/// not swapped in. The stems of what stays.
+fn sweep<D: Disk>(disk: &D, folder: &D::Folder, place: &str) -> Result<HashSet<String>, StoreError> {
+    let mut left = HashSet::new();
     for name in disk.names(folder).map_err(ctx("reading", place))? {
         let name = name.map_err(ctx("reading", place))?;
         let partner = match (name.strip_suffix(".part"), name.strip_suffix(".note")) {
@@ -474,11 +521,15 @@ fn sweep<D: Disk>(disk: &D, folder: &D::Folder, place: &str) -> Result<(), Store
             }
             None => false,
         };
-        if !wanted {
-            remove_if_there(disk, folder, &name).map_err(ctx("removing", &at(place, &name)))?;
+        match name.strip_suffix(".part") {
+            _ if !wanted => {
+                remove_if_there(disk, folder, &name).map_err(ctx("removing", &at(place, &name)))?;
+            }
+            Some(stem) => drop(left.insert(stem.to_owned())),
+            None => {}
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 /// The locked file, and whether the last process that had it did not end in good order.

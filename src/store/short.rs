@@ -1,0 +1,65 @@
+//! Whether work on the disk is so short that it is done where it is asked for.
+//!
+//! A hop to a blocking thread and back costs two to four switches of threads: little beside a sync on a disk, and more
+//! than the whole commit where there is nothing to wait for, as in memory or without syncs. No flag of a file system
+//! tells which it is, so the work itself does: it is measured, and goes where the last of it took as long as it will.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Work that takes longer would hold up the transfers of its thread.
+const SHORT: Duration = Duration::from_micros(200);
+/// So much work in a row must have been short before the next is expected to be.
+const RUN: u32 = 16;
+
+/// What the last pieces of work took.
+#[derive(Debug, Default)]
+pub(super) struct Short {
+    in_a_row: AtomicU32,
+}
+
+impl Short {
+    /// Whether the next piece will be short, as far as the last ones tell.
+    pub(super) fn is_expected(&self) -> bool {
+        self.in_a_row.load(Ordering::Relaxed) >= RUN
+    }
+
+    /// Does a piece of work and notes how long it took.
+    pub(super) fn measure<T>(&self, work: impl FnOnce() -> T) -> T {
+        let began = now();
+        let done = work();
+        self.note(now().saturating_duration_since(began));
+        done
+    }
+
+    fn note(&self, took: Duration) {
+        if took > SHORT {
+            self.in_a_row.store(0, Ordering::Relaxed);
+        } else {
+            self.in_a_row.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the store reads the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_expected_to_be_short_after_a_run_of_short_work_and_until_the_first_long_one() {
+        let short = Short::default();
+        for _ in 0..RUN {
+            assert!(!short.is_expected());
+            short.note(SHORT);
+        }
+        assert!(short.is_expected());
+        short.note(SHORT + Duration::from_micros(1));
+        assert!(!short.is_expected());
+        assert_eq!(short.measure(|| 7), 7);
+    }
+}
