@@ -57,13 +57,13 @@ struct Area<D: Disk> {
     /// The first sync of this run that failed, and why.
     failed_sync: OnceLock<String>,
     /// Who writes what, and what lies there that nobody writes.
-    desk: Mutex<Desk>,
+    outputs: Mutex<Outputs>,
     records: AtomicU64,
 }
 
-/// The outputs of a run by the stems of their names. What is in neither set has nothing on disk, and nobody needs to look.
+/// The outputs of a run, by the stems of their names. What is in neither set has nothing on disk, and nobody needs to look.
 #[derive(Debug, Default)]
-struct Desk {
+struct Outputs {
     /// Those that are being written.
     claimed: HashSet<String>,
     /// Those that are not, and of which an earlier run or attempt has left something.
@@ -85,9 +85,9 @@ impl<D: Disk> Staging<D> {
         if sync && cut_short {
             disk.sync_all(root).map_err(ctx("syncing", root_place))?;
         }
-        let desk = Mutex::new(Desk { claimed: HashSet::new(), left: sweep(&disk, &folder, &place)? });
+        let outputs = Mutex::new(Outputs { claimed: HashSet::new(), left: sweep(&disk, &folder, &place)? });
         let (failed_sync, records) = (OnceLock::new(), AtomicU64::new(0));
-        let area = Area { disk, folder, place, sync, lock, failed_sync, desk, records };
+        let area = Area { disk, folder, place, sync, lock, failed_sync, outputs, records };
         Ok(Self { area: Arc::new(area) })
     }
 
@@ -120,7 +120,7 @@ impl<D: Disk> Staging<D> {
     #[must_use]
     pub fn left_over(&self, job: &JobRef, output: usize) -> Option<Part> {
         let names = Names::of(job, output);
-        if !self.area.desk().left.contains(&names.stem) {
+        if !self.area.outputs().left.contains(&names.stem) {
             return None;
         }
         let note = self.area.note(job, &names)?;
@@ -198,21 +198,21 @@ impl<D: Disk> Staging<D> {
 
     fn claim(&self, names: Names) -> Result<Claim<D>, StoreError> {
         let area = Arc::clone(&self.area);
-        let mut desk = area.desk();
-        if !desk.claimed.insert(names.stem.clone()) {
+        let mut outputs = area.outputs();
+        if !outputs.claimed.insert(names.stem.clone()) {
             let why = "another download of this output is under way";
             let why = io::Error::new(io::ErrorKind::AlreadyExists, why);
             return Err(ctx("creating", &at(&area.place, &names.part()))(why));
         }
-        let left = desk.left.remove(&names.stem);
-        drop(desk);
+        let left = outputs.left.remove(&names.stem);
+        drop(outputs);
         Ok(Claim { area, names, part: AtomicBool::new(left), note: AtomicBool::new(left) })
     }
 }
 
 impl<D: Disk> Area<D> {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn outputs(&self) -> MutexGuard<'_, Outputs> {
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn synced(&self, place: &str, said: io::Result<()>) -> io::Result<()> {
@@ -275,10 +275,10 @@ impl<D: Disk> Claim<D> {
 impl<D: Disk> Drop for Claim<D> {
     fn drop(&mut self) {
         let stem = std::mem::take(&mut self.names.stem);
-        let mut desk = self.area.desk();
-        desk.claimed.remove(&stem);
+        let mut outputs = self.area.outputs();
+        outputs.claimed.remove(&stem);
         if *self.part.get_mut() || *self.note.get_mut() {
-            desk.left.insert(stem);
+            outputs.left.insert(stem);
         }
     }
 }

@@ -128,3 +128,18 @@ fn a_note_without_files_is_swapped_in_without_a_sync() {
     let syncs = places(&log, |call| matches!(call, Call::SyncFile(_) | Call::SyncFolder(_) | Call::SyncAll));
     assert!(syncs.is_empty(), "{log:#?}");
 }
+
+#[test]
+fn nothing_is_removed_that_was_never_there() {
+    let (mut created, mut removed) = (0, 0);
+    for scenario in scenarios().iter().filter(|scenario| scenario.before.is_empty()) {
+        let log = log_of(scenario);
+        for (place, call) in log.iter().enumerate() {
+            let Call::Unlink(path) = call else { continue };
+            removed += 1;
+            assert!(log[..place].contains(&Call::Create(path.clone())), "{}: {path}", scenario.name);
+        }
+        created += places(&log, |call| matches!(call, Call::Create(_))).len();
+    }
+    assert!(created >= 11 && removed < created, "{created} created, {removed} removed");
+}

@@ -38,7 +38,8 @@ impl Disk for MemoryDisk {
     }
 
     fn create_new(&self, at: &Handle, name: &str) -> io::Result<Handle> {
-        let mut state = self.call(at, Call::Create(name.into()))?;
+        let path = format!("{}/{name}", self.state().path(at.node));
+        let mut state = self.call(at, Call::Create(path))?;
         if state.folder(at.node)?.contains_key(name) {
             return Err(ErrorKind::AlreadyExists.into());
         }
