@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-corpora="b c d a" rounds=3 dir=/dev/shm/vfetch-compare table=-
+corpora="b c d a" rounds=3 dir=/dev/shm/vfetch-compare table=/dev/null
 while getopts "c:n:d:o:" option; do
   case $option in
     c) corpora=$OPTARG ;;
@@ -146,4 +146,4 @@ serve
   echo "| corpus | program | wall s | CPU s | RSS MiB | vfetch / this |"
   echo "| --- | --- | --- | --- | --- | --- |"
   for name in $corpora; do measure "$name"; done
-} | if [ "$table" = - ]; then cat; else tee "$table"; fi
+} | tee "$table"

@@ -25,8 +25,8 @@ use crate::event::Event;
 use crate::job::{Asked, JobRef};
 use crate::retry::{Cause, Class, Failure};
 
-/// Jobs that are under way at once: asked, ready or being transferred. As many as may be ready, so that what is known to
-/// die soon is found among many.
+/// Jobs that are under way at once: asked, ready or being transferred. More than may be ready, so that what is known to
+/// die soon is found among as many as that.
 const UNDER_WAY: usize = 3_072;
 /// Jobs that wait for the service at once. No account has so many in its queue; the number keeps memory flat.
 const WAITING: usize = 4_096;

@@ -2,12 +2,12 @@
 //!
 //! A hop to a blocking thread and back costs two to four switches of threads: little beside a sync on a disk, and more
 //! than the whole commit where there is nothing to wait for, as in memory or without syncs. No flag of a file system
-//! tells which it is, so the work itself does: it is measured, and goes where the last of it took as long as it will.
+//! tells which it is, so the work is timed, and the next piece is expected to take as long as the last ones did.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Work that takes longer would hold up the transfers of its thread.
+/// Longer work would hold up the transfers that share its thread.
 const SHORT: Duration = Duration::from_micros(200);
 /// So much work in a row must have been short before the next is expected to be.
 const RUN: u32 = 16;

@@ -477,7 +477,7 @@ fn write_note<D: Disk>(disk: &D, folder: &D::Folder, name: &str, text: &[u8]) ->
     disk.write_at(&file, 0, text).map(drop)
 }
 
-/// Creates a file, in place of what an unknown hand has left under its name.
+/// Creates a file, in place of whatever lies under its name.
 pub(super) fn create_over<D: Disk>(disk: &D, folder: &D::Folder, name: &str) -> io::Result<D::File> {
     match disk.create_new(folder, name) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -504,7 +504,7 @@ pub(super) fn ensure_folder<D: Disk>(disk: &D, at: &D::Folder, name: &str) -> io
 }
 
 /// Removes what a killed run left that nobody can go on with: parts without a note, notes without a part, records that
-/// not swapped in. The stems of what stays.
+/// were not swapped in. Returns the stems of the parts that stay.
 fn sweep<D: Disk>(disk: &D, folder: &D::Folder, place: &str) -> Result<HashSet<String>, StoreError> {
     let mut left = HashSet::new();
     for name in disk.names(folder).map_err(ctx("reading", place))? {
