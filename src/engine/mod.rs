@@ -20,7 +20,7 @@
 //!   archive's root for all commits that wait for it; boxes around what few of many waiting jobs need.
 //! - *Not kept*: other allocators (mimalloc, jemalloc, tcmalloc: 6 to 14 % less time for small files, 5 to 50 MiB more memory);
 //!   fewer arenas in the system's one (1 to 3 MiB less, no faster); other steps for reading files back (32 to 256 KiB
-//!   are alike); HTTP/2 for media (one connection's window binds many files).
+//!   are alike).
 
 pub mod account;
 pub mod archive;
