@@ -55,6 +55,7 @@ fn a_signal_leaves_no_event_without_its_end_and_no_run_without_its_summary() {
     let running = world.get(&["147", "1", "2", "--json"]).spawn();
     world.wait_for_staged(2 << 20);
     world.api.wait_for("all jobs asked for", |log| log.len() >= 3);
+    world.wait_for_state("2", "failed");
     running.signal(Signal::TERM);
     let done = running.wait().exits(143);
     let last = done.stdout().lines().last().unwrap_or_default().to_owned();

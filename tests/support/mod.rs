@@ -246,6 +246,15 @@ impl World {
         }
     }
 
+    /// Waits until the job's manifest says so.
+    pub(crate) fn wait_for_state(&self, id: &str, state: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.state(id) != state {
+            assert!(Instant::now() < deadline, "job {id} is {}, not {state}", self.state(id));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The names in a job's folder.
     pub(crate) fn names(&self, id: &str) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.archive().join(id)) else { return Vec::new() };
