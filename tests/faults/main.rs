@@ -17,5 +17,6 @@ mod names;
 mod operator;
 mod process;
 mod resume;
+mod signals;
 mod transfer;
 mod wire;
