@@ -10,6 +10,7 @@ mod support;
 
 mod api;
 mod digests;
+mod endless;
 mod helpers;
 mod hostile;
 mod ladder;

@@ -1,7 +1,6 @@
 //! What may happen to the process: signals, closed outputs, few file handles, little memory, a clock that jumps, and
 //! another process in the same archive.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -180,20 +179,10 @@ int clock_gettime(clockid_t clock, struct timespec *at) {
 }
 "#;
 
-#[expect(clippy::print_stderr, reason = "whoever runs the tests should know")]
-fn skipped(why: &str) {
-    eprintln!("skipped: {why}");
-}
-
 #[test]
 fn a_clock_that_jumps_by_years_changes_neither_waits_nor_names() {
     let world = World::new();
-    let (source, library) = (world.file("clock.c", JUMPING_CLOCK), world.path("clock.so"));
-    let made =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).arg("-ldl").status();
-    if !made.is_ok_and(|status| status.success()) {
-        return skipped("no C compiler that makes a shared library");
-    }
+    let Some(library) = world.preloaded("clock", JUMPING_CLOCK) else { return };
     let clip = world.content(Content::mp4(1, 60_000));
     let busy = Answer::status(503).header("Retry-After", "1");
     let url = world.media.on("/clip.mp4", busy.then(Answer::file(&clip)));
