@@ -11,6 +11,7 @@ mod support;
 mod api;
 mod digests;
 mod endless;
+mod h2;
 mod helpers;
 mod hostile;
 mod ladder;

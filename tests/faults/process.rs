@@ -201,6 +201,25 @@ fn a_clock_that_jumps_by_years_changes_neither_waits_nor_names() {
 }
 
 #[test]
+fn a_run_that_slept_for_longer_than_it_waits_for_anybody_goes_on_when_it_wakes_up() {
+    let world = World::new();
+    let clips = [world.content(Content::mp4(1, 400_000)), world.content(Content::mp4(2, 60_000))];
+    let drips = Answer::file(&clips[0]).drip(20_000, Duration::from_millis(100));
+    let urls = [world.media.on("/1.mp4", drips), world.media.on("/2.mp4", Answer::file(&clips[1]))];
+    world.job("1", Answer::success(&urls[..1]));
+    let pending = json!({ "status": "processing", "eta": 2 });
+    world.job("2", Answer::json(&pending).then(Answer::success(&urls[1..])));
+    let running = world.get(&["1", "2", "--idle-timeout", "1s", "--connect-timeout", "1s"]).spawn();
+    world.wait_for_staged(1);
+    running.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(3));
+    running.signal(Signal::CONT);
+    running.wait().exits(0);
+    world.holds("1", 0, &clips[0]);
+    world.holds("2", 0, &clips[1]);
+}
+
+#[test]
 fn a_second_run_in_the_same_archive_is_told_so_at_once_and_harms_nothing() {
     let world = World::new();
     let clip = world.content(Content::mp4(1, 200_000));
