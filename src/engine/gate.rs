@@ -9,7 +9,7 @@
 //! waiting, at any moment, leaves nothing behind: his place in line goes with his future, and a turn that was already
 //! on its way to him is handed on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -36,9 +36,9 @@ type Line = BTreeMap<Place, oneshot::Sender<Called>>;
 /// How a wait in line ends.
 enum Called {
     Through(Turn),
-    /// The host asked for a pause until then.
-    Later(Instant),
-    /// The host cannot be reached.
+    /// The host is left alone until then.
+    Later(Sleeper),
+    /// The host is closed.
     Closed(Failure),
 }
 
@@ -52,19 +52,21 @@ struct Lines {
     free: usize,
     came: u64,
     by_host: HashMap<String, Line>,
+    /// Hosts that are left alone for a while; one of those in line sleeps until it is over.
+    slept_for: HashSet<String>,
 }
 
 impl Gate {
     /// A gate that lets so many through at once.
     pub(super) fn new(slots: usize, lanes: Arc<Lanes>) -> Arc<Self> {
-        let queue = Lines { free: slots.max(1), came: 0, by_host: HashMap::new() };
+        let queue = Lines { free: slots.max(1), came: 0, by_host: HashMap::new(), slept_for: HashSet::new() };
         Arc::new(Self { lanes, lines: Mutex::new(queue) })
     }
 
     /// Waits for a slot and for the host's turn.
     ///
     /// # Errors
-    /// [`crate::retry::Cause::Unreachable`] at once where the host is closed.
+    /// Why the host is closed, at once where it is.
     pub(super) async fn enter(self: &Arc<Self>, host: &str, rank: Rank) -> Result<Turn, Failure> {
         loop {
             let (caller, call) = oneshot::channel();
@@ -74,7 +76,7 @@ impl Gate {
             drop(in_line);
             match answer {
                 Ok(Called::Through(turn)) => return Ok(turn),
-                Ok(Called::Later(until)) => tokio::time::sleep_until(until).await,
+                Ok(Called::Later(sleeper)) => sleeper.sleep().await,
                 Ok(Called::Closed(failure)) => return Err(failure),
                 // Only leaving the line drops a caller, and whoever left it is not here any more.
                 Err(_) => {}
@@ -84,43 +86,52 @@ impl Gate {
 
     /// Lets through whoever can go, the best first.
     fn let_through(self: &Arc<Self>) {
-        // Hosts whose window is full; each of them has a transfer under way, whose end comes back here.
+        // Hosts whose window is full, or that are left alone for a while: a transfer under way, or a sleeper, comes back.
         let mut full: Vec<String> = Vec::new();
-        while let Some((caller, host)) = self.next(&mut full) {
-            let called = match host {
-                lane::Turn::Go(permit) => {
-                    Called::Through(Turn { permit: Some(permit), gate: Some(Arc::clone(self)) })
-                }
-                lane::Turn::NotBefore(until) => Called::Later(until),
-                lane::Turn::Closed(failure) => Called::Closed(failure),
-                lane::Turn::Full => continue,
-            };
+        while let Some((caller, called)) = self.next(&mut full) {
             // Whoever left a moment ago gives his turn back. While it was on its way, transfers may have ended that found
             // no slot free for those behind them, so the next look passes no host over.
-            if let Err(Called::Through(turn)) = caller.send(called) {
-                turn.take_back();
-                full.clear();
+            match caller.send(called) {
+                Err(Called::Through(turn)) => {
+                    turn.take_back();
+                    full.clear();
+                }
+                Err(Called::Later(mut sleeper)) => {
+                    sleeper.goes = false;
+                    full.clear();
+                }
+                Ok(()) | Err(Called::Closed(_)) => {}
             }
         }
     }
 
-    /// The best of those in line whose host does not say that it is full, and what it says.
-    fn next(&self, full: &mut Vec<String>) -> Option<(oneshot::Sender<Called>, lane::Turn)> {
+    /// The best of those in line whose host does not say that it is full, and what he hears.
+    fn next(self: &Arc<Self>, full: &mut Vec<String>) -> Option<(oneshot::Sender<Called>, Called)> {
         let mut lines = self.lock();
         while lines.free > 0 {
             let heads = lines.by_host.iter().filter(|(host, _)| !full.contains(host));
             let best = heads.filter_map(|(host, line)| Some((*line.first_key_value()?.0, host))).min()?;
             let (place, host) = (best.0, best.1.clone());
-            let turn = self.lanes.try_enter(&host);
-            if matches!(turn, lane::Turn::Full) {
-                full.push(host);
-                continue;
-            }
+            let answer = match self.lanes.try_enter(&host) {
+                lane::Turn::Go(permit) => {
+                    Called::Through(Turn { permit: Some(permit), gate: Some(Arc::clone(self)) })
+                }
+                lane::Turn::NotBefore(until) if !lines.slept_for.contains(&host) => {
+                    Called::Later(Sleeper { gate: Arc::clone(self), host: host.clone(), until, goes: true })
+                }
+                lane::Turn::Closed(failure) => Called::Closed(failure),
+                lane::Turn::Full | lane::Turn::NotBefore(_) => {
+                    full.push(host);
+                    continue;
+                }
+            };
             let caller = lines.leave(&host, place)?;
-            if matches!(turn, lane::Turn::Go(_)) {
-                lines.free -= 1;
+            match &answer {
+                Called::Through(_) => lines.free -= 1,
+                Called::Later(_) => drop(lines.slept_for.insert(host)),
+                Called::Closed(_) => {}
             }
-            return Some((caller, turn));
+            return Some((caller, answer));
         }
         None
     }
@@ -162,6 +173,31 @@ impl<'a> InLine<'a> {
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
         self.gate.lock().leave(self.host, self.place);
+    }
+}
+
+/// Whoever sleeps for those in line at a host that is left alone for a while; if he goes, another one sleeps.
+struct Sleeper {
+    gate: Arc<Gate>,
+    host: String,
+    until: Instant,
+    goes: bool,
+}
+
+impl Sleeper {
+    async fn sleep(mut self) {
+        tokio::time::sleep_until(self.until).await;
+        // He stands in line again at once, and looks then.
+        self.goes = false;
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.gate.lock().slept_for.remove(&self.host);
+        if self.goes {
+            self.gate.let_through();
+        }
     }
 }
 
@@ -301,14 +337,35 @@ mod tests {
         let late = stand(&gate, "a.test", rank(9, 0), "late", &through);
         let soon = stand(&gate, "a.test", rank(3, 0), "soon", &through);
         settle().await;
-        assert_eq!(state(&gate), (1, 0));
+        assert_eq!(state(&gate), (1, 1), "one sleeps for both of them");
         assert!(gate.enter("b.test", rank(9, 9)).await.is_ok(), "another host is served meanwhile");
         tokio::time::advance(Duration::from_secs(5)).await;
         settle().await;
-        assert_eq!(through.lock().unwrap().len(), 1);
-        drop((late.await.map(drop), soon.await.map(drop)));
+        assert_eq!(*through.lock().unwrap(), ["soon"]);
+        drop((soon.await.map(drop), late.await.map(drop)));
         settle().await;
         assert_eq!((through.lock().unwrap().len(), state(&gate)), (2, (1, 0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_sleeps_for_a_line_and_gives_up_leaves_the_next_one_to_sleep() {
+        let gate = gate(4, 8);
+        let through = Arc::default();
+        gate.enter("a.test", rank(0, 0)).await.unwrap().end(Outcome::Complaint(Some(Duration::from_secs(5))));
+        let names = ["first", "second", "third"];
+        let tasks: Vec<_> = (1_u64..)
+            .zip(names)
+            .map(|(order, name)| stand(&gate, "a.test", rank(order, 0), name, &through))
+            .collect();
+        settle().await;
+        assert_eq!(state(&gate), (4, 1), "one sleeps, two stand in line");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        tasks[0].abort();
+        settle().await;
+        tokio::time::advance(Duration::from_secs(3)).await;
+        settle().await;
+        assert_eq!(*through.lock().unwrap(), ["second", "third"]);
+        drop(tasks);
     }
 
     #[tokio::test(start_paused = true)]

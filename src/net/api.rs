@@ -25,6 +25,9 @@ pub use crate::text::Secret as ApiKey;
 const BODY_MAX: usize = 4 * 1024 * 1024;
 /// A whole exchange takes at most this long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// All requests share one connection in HTTP/2, and one that has fallen silent would be asked again and again. While
+/// answers are waited for it is pinged this often, and closed where a ping is not answered for as long.
+const PING_EACH: Duration = Duration::from_secs(5);
 
 /// The two documented paths of the listing.
 const LISTINGS: [&str; 2] = ["/api/assets_generated", "/api/v6/assets_generated"];
@@ -44,7 +47,11 @@ impl Api {
     /// A client with this key.
     pub fn new(key: ApiKey, options: &ClientOptions) -> Result<Self, NetError> {
         let client = finish(options, || {
-            client_builder(options).redirect(reqwest::redirect::Policy::none()).timeout(ANSWER_WITHIN)
+            client_builder(options)
+                .redirect(reqwest::redirect::Policy::none())
+                .timeout(ANSWER_WITHIN)
+                .http2_keep_alive_interval(PING_EACH)
+                .http2_keep_alive_timeout(PING_EACH)
         })?;
         let origin = options.origin.clone();
         Ok(Self {

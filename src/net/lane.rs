@@ -1,14 +1,23 @@
 //! What a host gets: a window of requests at once that adapts, a moment before which it is left alone, and a breaker.
 //!
 //! [`Lane`] decides, from plain values: the window starts at 8 and grows with each answer that brings no complaint,
-//! doubling in each round until the first complaint. A complaint (429, 503, a reset) halves it, once a round trip at
+//! doubling in each round until the first complaint. A complaint (429, 503, resets) halves it, once a round trip at
 //! most, since one overload shows in many answers. Then it comes back as fast as it began to the largest window that was
 //! calm for a whole round, grows by one a round from there, and by one in [`WARY_ROUNDS`] rounds where the last complaint
-//! came. Growing by one a round from the half would leave a quarter of what a host bears
-//! unused. `Retry-After` holds for the whole host. A host that cannot be reached three times in a row is closed for a while: everybody who asks then fails at
-//! once instead of waiting out a timeout of their own, and one probe finds out whether it is back.
+//! came. Growing by one a round from the half would leave a quarter of what a host bears unused. `Retry-After` holds for
+//! the whole host.
+//!
+//! A host that refuses what it bore before, or a request that was alone, minds how often it is asked and not how many
+//! ask at once: it gets a [pace] in place of a smaller window. A connection that breaks now and then, or a refusal
+//! out of the blue, is an accident and changes nothing.
+//!
+//! A host that cannot be reached three times in a row, or refuses single requests seconds apart, is closed for a while:
+//! everybody who asks then fails at once instead of waiting out a timeout of their own, and one probe finds out whether
+//! it is back.
 //!
 //! [`Lanes`] keeps one for each host and lets tasks wait for their turn, in their order.
+
+mod pace;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,11 +27,19 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::retry::{Cause, Failure};
+use pace::Pace;
 
 /// Requests at once to a host of which nothing is known.
 const FIRST_WINDOW: f64 = 8.0;
 /// Rounds in which a window grows by one where its last complaint came.
 const WARY_ROUNDS: f64 = 16.0;
+/// A small window grows by one there in so many answers, or it would complain of one in sixteen.
+const WARY_ANSWERS: f64 = 64.0;
+/// So many connections may break by accident, and one more with each so many good answers; overload breaks more.
+const ACCIDENTS: f64 = 2.0;
+const GOOD_FOR_AN_ACCIDENT: f64 = 32.0;
+/// How late a timer may be without the next one being late too.
+const LATE: Duration = Duration::from_millis(10);
 /// This many failures to connect in a row close a host.
 const CLOSES_AFTER: u32 = 3;
 /// A closed host is probed after this time, then after twice as long each time, up to the cap.
@@ -47,8 +64,27 @@ pub struct Lane {
     /// Good answers of this round.
     good: f64,
     last_cut: Option<Instant>,
+    /// The most requests at once since the last cut.
+    peak: usize,
+    /// Refusals in a row with nothing good between them; after the second one request at a time finds out more.
+    refused_in_a_row: u32,
+    /// Good answers since the last complaint.
+    good_since: u64,
+    /// Connections that broke of late.
+    accidents: f64,
+    /// How often it may be asked, of a host that minds.
+    pace: Option<Pace>,
+    /// When the last request was due, which is when it began or a little before: timers are late.
+    last_due: Option<Instant>,
+    /// How long the last good answer took.
+    takes: Duration,
+    /// Since when nothing is under way and nobody asks, and how long that was so since the last cut.
+    idle_since: Option<Instant>,
+    idle: Duration,
     not_before: Option<Instant>,
     unreachable: u32,
+    /// How often in a row it was closed.
+    closings: u32,
     closed_until: Option<Instant>,
     probing: bool,
 }
@@ -60,9 +96,9 @@ pub enum Admit {
     Go,
     /// The window is full: when another request ends.
     Full,
-    /// The host asked to be left alone until then.
+    /// The host asked to be left alone until then, or minds being asked more often.
     NotBefore(Instant),
-    /// The host cannot be reached and is probed again then.
+    /// The host gives nothing and is probed again then.
     Closed(Instant),
 }
 
@@ -71,8 +107,10 @@ pub enum Admit {
 pub enum Outcome {
     /// It answered.
     Good,
-    /// It answered that it is too much, or dropped the connection; it may have asked for a pause.
+    /// It answered that it is too much; it may have asked for a pause.
     Complaint(Option<Duration>),
+    /// It dropped the connection before the answer was whole, or something went wrong on its side.
+    Broke,
     /// No connection came about.
     Unreachable,
     /// Nothing was learnt.
@@ -86,7 +124,7 @@ impl Outcome {
         match failure.cause {
             Cause::RateLimited => Self::Complaint(failure.retry_after),
             Cause::ServerError if failure.retry_after.is_some() => Self::Complaint(failure.retry_after),
-            Cause::ServerError | Cause::Broken => Self::Complaint(None),
+            Cause::ServerError | Cause::Broken => Self::Broke,
             Cause::Unreachable | Cause::Stalled => Self::Unreachable,
             Cause::Rejected
             | Cause::JobNotFound
@@ -130,8 +168,18 @@ impl Lane {
             round: FIRST_WINDOW.min(most),
             good: 0.0,
             last_cut: None,
+            peak: 0,
+            refused_in_a_row: 0,
+            good_since: 0,
+            accidents: 0.0,
+            pace: None,
+            last_due: None,
+            takes: Duration::ZERO,
+            idle_since: None,
+            idle: Duration::ZERO,
             not_before: None,
             unreachable: 0,
+            closings: 0,
             closed_until: None,
             probing: false,
         }
@@ -150,6 +198,9 @@ impl Lane {
 
     /// Whether a request may go out now; one that may is counted until [`Lane::done`].
     pub fn admit(&mut self, now: Instant) -> Admit {
+        if let Some(since) = self.idle_since.take() {
+            self.idle += now.saturating_duration_since(since);
+        }
         if let Some(until) = self.not_before.filter(|until| *until > now) {
             return Admit::NotBefore(until);
         }
@@ -158,19 +209,52 @@ impl Lane {
                 return Admit::Closed(until.max(now + CLOSED_FOR));
             }
             self.probing = true;
-        } else if self.in_flight >= self.window() {
+            self.last_due = Some(now);
+        } else if self.room() == 0 {
             return Admit::Full;
+        } else {
+            let due = self.next_due(now);
+            if due > now {
+                return Admit::NotBefore(due);
+            }
+            self.last_due = Some(due);
         }
         self.in_flight += 1;
+        self.peak = self.peak.max(self.in_flight);
         Admit::Go
+    }
+
+    /// How many more requests may be under way.
+    fn room(&self) -> usize {
+        let most = if self.refused_in_a_row > 1 { self.window().min(1) } else { self.window() };
+        most.saturating_sub(self.in_flight)
+    }
+
+    /// When the next request is due: now or a little before, or later where the host minds how often it is asked.
+    fn next_due(&mut self, now: Instant) -> Instant {
+        let (Some(pace), Some(cut), Some(last)) = (self.pace, self.last_cut, self.last_due) else {
+            return now;
+        };
+        let Some(gap) = pace.gap(now.saturating_duration_since(cut), self.takes) else {
+            self.pace = None;
+            return now;
+        };
+        (last + gap).max(now.checked_sub(LATE).unwrap_or(now))
     }
 
     /// A request has ended that began at `began`.
     pub fn done(&mut self, outcome: Outcome, began: Instant, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        if self.in_flight == 0 {
+            self.idle_since = Some(now);
+        }
         match outcome {
             Outcome::Good => {
                 self.open();
+                (self.closings, self.refused_in_a_row) = (0, 0);
+                self.takes = now.saturating_duration_since(began);
+                self.good_since += 1;
+                self.accidents = (self.accidents - 1.0 / GOOD_FOR_AN_ACCIDENT).max(0.0);
                 self.good += 1.0;
                 self.window = self.grown().min(self.most);
                 if self.good >= self.round {
@@ -182,19 +266,88 @@ impl Lane {
                 self.open();
                 let until = pause.map(|pause| now + pause);
                 self.not_before = self.not_before.max(until);
-                // What was under way at the last cut could not know of it.
-                if self.last_cut.is_none_or(|cut| began >= cut) {
-                    self.complained_at = Some(self.window.floor());
-                    // A complaint where it was calm before says that the host bears less now.
-                    let half = (self.window / 2.0).max(1.0);
-                    self.calm = if self.calm < self.window { self.calm } else { half };
-                    (self.window, self.round, self.good) = (half, half.floor(), 0.0);
-                    self.last_cut = Some(now);
+                self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+                if self.is_news(began) {
+                    self.accidents += 1.0;
+                    self.refused(pause, began, now);
+                }
+            }
+            Outcome::Broke => {
+                self.open();
+                if self.is_news(began) {
+                    self.accidents += 1.0;
+                    (self.round, self.good) = (self.window.floor(), 0.0);
+                    if self.accidents > ACCIDENTS {
+                        self.halve();
+                        self.note_cut(now);
+                    }
                 }
             }
             Outcome::Unreachable => self.count_unreachable(now),
             Outcome::Unknown => self.probing = false,
         }
+    }
+
+    /// What was under way at the last cut could not know of it.
+    fn is_news(&self, began: Instant) -> bool {
+        self.last_cut.is_none_or(|cut| began >= cut)
+    }
+
+    fn halve(&mut self) {
+        self.complained_at = Some(self.window.floor());
+        // A complaint where it was calm before says that the host bears less now.
+        let half = (self.window / 2.0).max(1.0);
+        self.calm = if self.calm < self.window { self.calm } else { half };
+        (self.window, self.round, self.good) = (half, half.floor(), 0.0);
+    }
+
+    fn note_cut(&mut self, now: Instant) {
+        (self.last_cut, self.peak, self.good_since) = (Some(now), self.in_flight, 0);
+        self.idle = Duration::ZERO;
+    }
+
+    /// A refusal halves the window, or sets the pace where the window was not the reason.
+    ///
+    /// | since the last cut | the host | |
+    /// | --- | --- | --- |
+    /// | nothing good | refused a request that was alone | window and pace are halved; closed where it gives nothing now |
+    /// | nothing good | refused one of several | the window is halved |
+    /// | good answers | bore this window, or keeps its pace, and refused no others of late | nothing: an accident |
+    /// | good answers | has a pace | the pace of those answers |
+    /// | good answers | bore this window, and asks for a pause | the pace of those answers |
+    /// | good answers | bore this window | half of the pace now: the next refusal tells more |
+    /// | good answers | never bore this window | the window is halved |
+    ///
+    /// A host that asks for a pause means it, so that is no accident; and it needs no pace where nothing good came.
+    fn refused(&mut self, pause: Option<Duration>, began: Instant, now: Instant) {
+        let calm_for = self.last_cut.map_or(Duration::ZERO, |cut| now.saturating_duration_since(cut));
+        let was_calm_here = self.window.floor() <= self.calm;
+        let is_accident = pause.is_none()
+            && self.accidents <= ACCIDENTS
+            && self.pace.map_or(was_calm_here, |pace| !pace.tries_more(calm_for, self.takes));
+        match self.last_cut {
+            Some(cut) if self.good_since == 0 && self.peak <= 1 && pause.is_none() => {
+                let waited = began.saturating_duration_since(cut);
+                let pace = self.pace.map_or_else(Pace::first, |pace| pace.slower(waited));
+                self.pace = Some(pace);
+                self.halve();
+                if pace.is_hopeless() || self.closings > 0 {
+                    self.pace = None;
+                    self.close(now);
+                }
+            }
+            Some(_) if self.good_since > 0 && is_accident => return,
+            Some(_) if self.good_since > 0 && (self.pace.is_some() || was_calm_here && pause.is_some()) => {
+                let time = calm_for.saturating_sub(self.idle);
+                let before = self.pace.and_then(|pace| Some((pace, pace.gap(calm_for, self.takes)?)));
+                self.pace = Some(Pace::measured(before, time, self.good_since));
+            }
+            Some(_) if self.good_since > 0 && was_calm_here => {
+                self.pace = Some(Pace::half_of(self.window, self.takes));
+            }
+            _ => self.halve(),
+        }
+        self.note_cut(now);
     }
 
     /// The window after one more good answer.
@@ -210,24 +363,29 @@ impl Lane {
             None => self.window + 1.0,
             Some(_) if self.window < self.calm => (self.window + 1.0).min(self.calm),
             Some(at) if (at - 1.0..=at + 1.0).contains(&self.window.floor()) => {
-                self.window + 1.0 / (self.window * WARY_ROUNDS)
+                self.window + 1.0 / (self.window * WARY_ROUNDS).max(WARY_ANSWERS)
             }
             Some(_) => self.window + 1.0 / self.window,
         }
     }
 
     fn open(&mut self) {
-        self.unreachable = 0;
-        self.closed_until = None;
-        self.probing = false;
+        (self.unreachable, self.closed_until, self.probing) = (0, None, false);
     }
 
     fn count_unreachable(&mut self, now: Instant) {
         self.probing = false;
         self.unreachable = self.unreachable.saturating_add(1);
-        if self.unreachable >= CLOSES_AFTER && self.closed_until.is_none_or(|until| until <= now) {
-            let doublings = (self.unreachable - CLOSES_AFTER).min(8);
-            self.closed_until = Some(now + CLOSED_FOR.saturating_mul(1 << doublings).min(CLOSED_FOR_CAP));
+        if self.unreachable >= CLOSES_AFTER {
+            self.close(now);
+        }
+    }
+
+    fn close(&mut self, now: Instant) {
+        if self.closed_until.is_none_or(|until| until <= now) {
+            let longer = 1 << self.closings.min(8);
+            self.closed_until = Some(now + CLOSED_FOR.saturating_mul(longer).min(CLOSED_FOR_CAP));
+            self.closings = self.closings.saturating_add(1);
         }
     }
 }
@@ -239,9 +397,9 @@ pub enum Turn {
     Go(Permit),
     /// The window is full: when another request ends.
     Full,
-    /// The host asked to be left alone until then.
+    /// The host is left alone until then.
     NotBefore(Instant),
-    /// The host could not be reached a moment ago.
+    /// The host gave nothing a moment ago.
     Closed(Failure),
 }
 
@@ -268,7 +426,7 @@ impl Lanes {
     /// Waits for this host's turn, in the order of asking.
     ///
     /// # Errors
-    /// [`Cause::Unreachable`] at once where the host is closed.
+    /// Why the host is closed, at once where it is.
     pub async fn enter(&self, host: &str) -> Result<Permit, Failure> {
         let shared = self.lane(host);
         loop {
@@ -305,16 +463,18 @@ impl Lanes {
 }
 
 fn ask(shared: &Arc<Shared>, host: &str) -> Turn {
-    let admit = held(&shared.lane).admit(now());
-    match admit {
+    let mut lane = held(&shared.lane);
+    match lane.admit(now()) {
         Admit::Go => Turn::Go(Permit { shared: Arc::clone(shared), began: now(), outcome: None }),
         Admit::Full => Turn::Full,
         Admit::NotBefore(until) => Turn::NotBefore(until),
         Admit::Closed(until) => {
-            let wait = until.saturating_duration_since(now());
-            let failure =
-                Failure::new(Cause::Unreachable, format!("{host} could not be reached a moment ago"));
-            Turn::Closed(failure.after(Some(wait)))
+            let failure = if lane.unreachable > 0 {
+                Failure::new(Cause::Unreachable, format!("{host} could not be reached a moment ago"))
+            } else {
+                Failure::new(Cause::RateLimited, format!("{host} refused every request a moment ago"))
+            };
+            Turn::Closed(failure.after(Some(until.saturating_duration_since(now()))))
         }
     }
 }
@@ -339,15 +499,14 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let outcome = self.outcome.unwrap_or(Outcome::Unknown);
         let mut lane = held(&self.shared.lane);
-        let before = lane.window();
         lane.done(outcome, self.began, now());
-        let after = lane.window();
+        let (is_closed, room) = (lane.window() == 0, lane.room());
         drop(lane);
-        if after == 0 {
-            // The host is closed: nobody's turn will come, and everybody is to hear it.
+        if is_closed {
+            // Nobody's turn will come, and everybody is to hear it.
             self.shared.freed.notify_waiters();
         }
-        for _ in before..=after {
+        for _ in 0..room {
             self.shared.freed.notify_one();
         }
     }
@@ -364,195 +523,4 @@ fn now() -> Instant {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::disallowed_methods, reason = "a test makes its own moments")]
-    use super::*;
-
-    const S: fn(u64) -> Duration = Duration::from_secs;
-
-    fn full(lane: &mut Lane, now: Instant) -> usize {
-        let mut admitted = 0;
-        while lane.admit(now) == Admit::Go {
-            admitted += 1;
-        }
-        admitted
-    }
-
-    #[test]
-    fn the_window_doubles_each_round_until_the_first_complaint_and_then_comes_back_to_where_it_was_calm() {
-        let now = Instant::now();
-        let mut lane = Lane::new(64);
-        for want in [8, 16, 32, 64, 64] {
-            assert_eq!(full(&mut lane, now), want);
-            assert_eq!(lane.admit(now), Admit::Full);
-            for _ in 0..want {
-                lane.done(Outcome::Good, now, now);
-            }
-        }
-        assert_eq!(lane.admit(now), Admit::Go);
-        lane.done(Outcome::Complaint(None), now, now);
-        assert_eq!(lane.window(), 32);
-        assert_eq!(full(&mut lane, now), 32);
-        let rounds = |lane: &mut Lane, count: usize| {
-            let round = |_| {
-                for _ in 0..lane.window() {
-                    lane.done(Outcome::Good, now, now);
-                }
-                lane.window()
-            };
-            (0..count).map(round).collect::<Vec<_>>()
-        };
-        // 64 was calm for a round before it brought a complaint, so it says nothing any more.
-        assert_eq!(rounds(&mut lane, 4), [32, 33, 34, 35]);
-        lane.done(Outcome::Complaint(None), now + S(1), now + S(1));
-        assert_eq!(
-            (lane.window(), rounds(&mut lane, 3)),
-            (17, vec![34, 34, 34]),
-            "back to what was calm, and wary"
-        );
-    }
-
-    /// A host that bears so many requests at once, each of which takes 100 ms, and answers the others with 429.
-    fn work_at(bears: usize, most: usize) -> (u64, u64) {
-        const TAKES: Duration = Duration::from_millis(100);
-        const REFUSES_IN: Duration = Duration::from_millis(5);
-        let began = Instant::now();
-        let end = began + S(120);
-        let mut lane = Lane::new(most);
-        let mut under_way: Vec<(Instant, Instant, bool)> = Vec::new();
-        let (mut now, mut good, mut refused, mut served) = (began, 0, 0, 0);
-        while now < end {
-            while lane.admit(now) == Admit::Go {
-                let is_good = served < bears;
-                served += usize::from(is_good);
-                under_way.push((now + if is_good { TAKES } else { REFUSES_IN }, now, is_good));
-            }
-            let next = (0..under_way.len()).min_by_key(|place| under_way[*place].0).expect("never idle");
-            let (ended, started, is_good) = under_way.swap_remove(next);
-            now = ended;
-            if is_good {
-                (good, served) = (good + 1, served - 1);
-                lane.done(Outcome::Good, started, now);
-            } else {
-                refused += 1;
-                lane.done(Outcome::Complaint(None), started, now);
-            }
-        }
-        (good, refused)
-    }
-
-    #[test]
-    fn a_throttling_host_gives_nine_tenths_of_what_it_has_and_hears_few_requests_too_many() {
-        for (bears, most) in [(4, 64), (10, 64), (16, 64), (25, 64), (48, 64), (100, 256), (16, 16)] {
-            let (good, refused) = work_at(bears, most);
-            let ideal = 120 * 10 * bears as u64;
-            assert!(good * 10 >= ideal * 9, "bears {bears}: {good} of {ideal}");
-            assert!(refused * 50 <= good + refused, "bears {bears}: {refused} of {}", good + refused);
-        }
-    }
-
-    #[test]
-    fn one_overload_halves_the_window_once() {
-        let began = Instant::now();
-        let later = began + S(1);
-        let mut lane = Lane::new(8);
-        assert_eq!(full(&mut lane, began), 8);
-        for _ in 0..7 {
-            lane.done(Outcome::Complaint(None), began, later);
-        }
-        assert_eq!(lane.window(), 4);
-        lane.done(Outcome::Complaint(None), later, later);
-        assert_eq!(lane.window(), 2);
-        for _ in 0..9 {
-            lane.done(Outcome::Complaint(None), later, later);
-        }
-        assert_eq!(lane.window(), 1);
-    }
-
-    #[test]
-    fn a_pause_that_one_answer_asks_for_holds_for_the_whole_host() {
-        let now = Instant::now();
-        let mut lane = Lane::new(8);
-        assert_eq!(lane.admit(now), Admit::Go);
-        lane.done(Outcome::Complaint(Some(S(3))), now, now);
-        assert_eq!(lane.admit(now + S(2)), Admit::NotBefore(now + S(3)));
-        lane.done(Outcome::Complaint(Some(S(1))), now, now);
-        assert_eq!(
-            lane.admit(now + S(2)),
-            Admit::NotBefore(now + S(3)),
-            "a shorter pause does not shorten it"
-        );
-        assert_eq!(lane.admit(now + S(3)), Admit::Go);
-    }
-
-    #[test]
-    fn a_host_that_cannot_be_reached_is_closed_and_probed_by_one() {
-        let now = Instant::now();
-        let mut lane = Lane::new(8);
-        assert_eq!(full(&mut lane, now), 8);
-        lane.done(Outcome::Unreachable, now, now);
-        lane.done(Outcome::Unreachable, now, now);
-        assert_eq!(lane.window(), 8);
-        lane.done(Outcome::Unreachable, now, now);
-        assert_eq!((lane.window(), lane.admit(now)), (0, Admit::Closed(now + S(2))));
-        let probe = now + S(2);
-        assert_eq!(lane.admit(probe), Admit::Go);
-        assert!(matches!(lane.admit(probe), Admit::Closed(_)), "one probe at a time");
-        lane.done(Outcome::Unreachable, probe, probe);
-        assert_eq!(lane.admit(probe), Admit::Closed(probe + S(4)));
-        assert_eq!(lane.admit(probe + S(4)), Admit::Go);
-        lane.done(Outcome::Good, probe, probe + S(4));
-        assert_eq!(lane.admit(probe + S(4)), Admit::Go, "and it is open again");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_waits_for_a_turn_gets_it_when_one_ends() {
-        let lanes = Arc::new(Lanes::new(1));
-        let first = lanes.enter("m.test").await;
-        let second = tokio::spawn({
-            let lanes = Arc::clone(&lanes);
-            async move { lanes.enter("m.test").await.map(drop) }
-        });
-        tokio::task::yield_now().await;
-        assert!(!second.is_finished() && lanes.enter("other.test").await.is_ok());
-        drop(first);
-        assert!(matches!(second.await, Ok(Ok(()))));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_waits_for_a_turn_is_told_when_the_host_closes() {
-        let lanes = Arc::new(Lanes::new(3));
-        let mut permits = Vec::new();
-        for _ in 0..3 {
-            permits.extend(lanes.enter("dead.test").await);
-        }
-        let waiting: Vec<_> = (0..20)
-            .map(|_| {
-                let lanes = Arc::clone(&lanes);
-                tokio::spawn(async move { lanes.enter("dead.test").await.map(drop) })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        for permit in permits {
-            permit.end(Outcome::Unreachable);
-        }
-        for waiter in waiting {
-            let told = tokio::time::timeout(S(1), waiter).await;
-            assert!(matches!(told, Ok(Ok(Err(_)))), "{told:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_closed_host_fails_at_once_and_says_when_to_come_back() {
-        let lanes = Lanes::new(4);
-        for _ in 0..3 {
-            if let Ok(permit) = lanes.enter("dead.test").await {
-                permit.end(Outcome::Unreachable);
-            }
-        }
-        let failure = lanes.enter("dead.test").await.map(drop).expect_err("closed");
-        assert_eq!((failure.cause, failure.retry_after.is_some()), (Cause::Unreachable, true));
-        tokio::time::advance(S(2)).await;
-        assert!(lanes.enter("dead.test").await.is_ok());
-    }
-}
+mod tests;

@@ -237,8 +237,9 @@ impl Media {
         let cause = match status {
             200 | 206 | 416 => return self.unfit_framing(),
             403 | 404 | 410 => Cause::Absent,
+            // Hosts of files answer 503 to whoever asks too much; nginx does unless it is told otherwise.
+            429 | 503 => Cause::RateLimited,
             408 | 425 | 500..=599 => Cause::ServerError,
-            429 => Cause::RateLimited,
             300..=399 => Cause::BadRedirect,
             _ => Cause::BadStatus,
         };

@@ -15,6 +15,8 @@ use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 /// Permissions of new folders, before the user's umask.
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
+/// Permissions of new folders that are not for everybody, before the user's umask.
+const PRIVATE_MODE: Mode = Mode::from_raw_mode(0o770);
 
 /// What lies behind a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub trait Disk: Clone + Debug + Send + Sync + 'static {
     fn open_folder(&self, at: &Self::Folder, name: &str) -> io::Result<Self::Folder>;
     /// Makes a folder; one that exists is an error of that kind.
     fn make_folder(&self, at: &Self::Folder, name: &str) -> io::Result<()>;
+    /// Makes a folder into which only its owner, and whoever shares his archives with him, may look.
+    fn make_private_folder(&self, at: &Self::Folder, name: &str) -> io::Result<()> {
+        self.make_folder(at, name)
+    }
     /// Creates a file that must not exist, for reading and writing.
     fn create_new(&self, at: &Self::Folder, name: &str) -> io::Result<Self::File>;
     /// Opens a file for reading and writing; a link is an error.
@@ -116,6 +122,10 @@ impl Disk for RealDisk {
 
     fn make_folder(&self, at: &OwnedFd, name: &str) -> io::Result<()> {
         Ok(rustix::fs::mkdirat(at, name, FOLDER_MODE)?)
+    }
+
+    fn make_private_folder(&self, at: &OwnedFd, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(at, name, PRIVATE_MODE)?)
     }
 
     fn create_new(&self, at: &OwnedFd, name: &str) -> io::Result<OwnedFd> {

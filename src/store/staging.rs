@@ -80,7 +80,10 @@ impl<D: Disk> Staging<D> {
         let private_place = at(place, PRIVATE_FOLDER);
         let private = ensure_folder(&disk, root, PRIVATE_FOLDER).map_err(ctx("opening", &private_place))?;
         let place = at(&private_place, STAGING_FOLDER);
-        let folder = ensure_folder(&disk, &private, STAGING_FOLDER).map_err(ctx("opening", &place))?;
+        // Nobody else reads what is not proven yet. Its files have the permissions that they are to have in the archive:
+        // changing them one by one would cost a call a file, and the folder keeps them from others as well.
+        let made = disk.make_private_folder(&private, STAGING_FOLDER);
+        let folder = made_or_there(&disk, made, &private, STAGING_FOLDER).map_err(ctx("opening", &place))?;
         let (lock, cut_short) = lock(&disk, &folder, &at(&place, LOCK_NAME))?;
         if sync && cut_short {
             disk.sync_all(root).map_err(ctx("syncing", root_place))?;
@@ -499,7 +502,16 @@ pub(super) fn remove_if_there<D: Disk>(disk: &D, folder: &D::Folder, name: &str)
 
 /// Opens a folder, making it where it is not there.
 pub(super) fn ensure_folder<D: Disk>(disk: &D, at: &D::Folder, name: &str) -> io::Result<D::Folder> {
-    match disk.make_folder(at, name) {
+    made_or_there(disk, disk.make_folder(at, name), at, name)
+}
+
+fn made_or_there<D: Disk>(
+    disk: &D,
+    made: io::Result<()>,
+    at: &D::Folder,
+    name: &str,
+) -> io::Result<D::Folder> {
+    match made {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => disk.open_folder(at, name),
     }

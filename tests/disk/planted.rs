@@ -1,10 +1,11 @@
 //! Links, records and parts that another hand has put into an archive.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
 use serde_json::json;
 
+use crate::support::run::Signal;
 use crate::support::{Answer, Content, World};
 
 fn world() -> (World, Content) {
@@ -165,4 +166,24 @@ fn a_stale_part_is_hashed_and_dropped() {
         let first = world.media.calls("/a.mp4")[0].range_from();
         assert_eq!(first, goes_on.then_some(20_000), "a part {what}");
     }
+}
+
+#[test]
+fn what_is_not_proven_yet_is_for_its_owner_and_what_is_archived_is_as_the_user_says() {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 400_000));
+    let file = Answer::file(&clip);
+    let url = world.media.on("/clip.mp4", file.clone().stall_at(100_000).then(file));
+    world.job("147", Answer::success(&[url]));
+    let mode =
+        |path: &str| std::fs::metadata(world.archive().join(path)).unwrap().permissions().mode() & 0o777;
+    let running = world.get(&["147"]).after_shell("umask 022").spawn();
+    world.wait_for_staged(100_000);
+    assert_eq!((mode(""), mode(".vfetch/staging")), (0o755, 0o750));
+    running.signal(Signal::TERM);
+    running.wait().exits(143);
+    // Whoever shares the archive with a group goes on with it.
+    world.get(&["147"]).after_shell("umask 002").run().exits(0);
+    world.holds("147", 0, &clip);
+    assert_eq!((mode("147"), mode("147/manifest.json")), (0o775, 0o664));
 }

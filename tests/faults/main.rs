@@ -10,6 +10,8 @@ mod support;
 
 mod api;
 mod digests;
+mod endless;
+mod h2;
 mod helpers;
 mod hostile;
 mod ladder;
@@ -17,5 +19,6 @@ mod names;
 mod operator;
 mod process;
 mod resume;
+mod signals;
 mod transfer;
 mod wire;

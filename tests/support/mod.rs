@@ -246,6 +246,28 @@ impl World {
         }
     }
 
+    /// A library of this source in C, for `LD_PRELOAD`; says so where none can be made.
+    #[expect(clippy::print_stderr, reason = "whoever runs the tests should know")]
+    pub(crate) fn preloaded(&self, name: &str, source: &str) -> Option<PathBuf> {
+        let (source, library) = (self.file(&format!("{name}.c"), source), self.path(&format!("{name}.so")));
+        let mut compiler = std::process::Command::new("cc");
+        let made = compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).arg("-ldl").status();
+        if made.is_ok_and(|status| status.success()) {
+            return Some(library);
+        }
+        eprintln!("skipped: no C compiler that makes a shared library");
+        None
+    }
+
+    /// Waits until the job's manifest says so.
+    pub(crate) fn wait_for_state(&self, id: &str, state: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.state(id) != state {
+            assert!(Instant::now() < deadline, "job {id} is {}, not {state}", self.state(id));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The names in a job's folder.
     pub(crate) fn names(&self, id: &str) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.archive().join(id)) else { return Vec::new() };

@@ -216,6 +216,11 @@ impl Running<'_> {
         self.child.id()
     }
 
+    /// How many files it has open now.
+    pub(crate) fn open_files(&self) -> usize {
+        open_files(self.child.id())
+    }
+
     /// What it has written to standard error so far.
     pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.stderr).unwrap_or_default()).into_owned()

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 pub(crate) const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tls/ca.pem");
 
 /// What a TLS server needs.
-pub(super) fn config() -> Arc<rustls::ServerConfig> {
+pub(crate) fn config() -> Arc<rustls::ServerConfig> {
     let certificate = CertificateDer::from_pem_slice(include_bytes!("../../fixtures/tls/server.pem"))
         .expect("a readable certificate");
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../fixtures/tls/server.key"))
