@@ -1,7 +1,8 @@
 //! One contract for every kind of archive: a folder, `file://`, an object store in memory, and S3 over HTTP.
 //!
 //! [`contract`] holds what all of them promise; each promise is tested on each of them. [`faults`] is about S3 alone: a
-//! server that loses answers, is overloaded or lies, through the proxy of [`proxy`]; [`writers`] lets many writers loose
+//! server that loses answers, is overloaded or lies, through the proxy of [`proxy`]; [`gone`] is about one that goes away
+//! for good; [`writers`] lets many writers loose
 //! on one job; [`program`] runs the program itself against a bucket. [`places`] makes the archives.
 //!
 //! The S3 server is moto's, a program that this project did not write: `pip install 'moto[server]'`, with `moto_server`
@@ -18,6 +19,7 @@
 
 mod contract;
 mod faults;
+mod gone;
 mod places;
 mod program;
 mod proxy;

@@ -198,9 +198,16 @@ impl Place {
 
     /// What verifying finds, sorted.
     pub(crate) fn verify(&self) -> Result<Vec<String>, StoreError> {
+        let mut found = Vec::new();
+        self.verify_into(&mut |finding| found.push(finding))?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// Gives what verifying finds to `take`, in no order; what was found before an error too.
+    pub(crate) fn verify_into(&self, take: &mut dyn FnMut(String)) -> Result<(), StoreError> {
         let (options, stop, progress) =
             (VerifyOptions::default(), CancellationToken::new(), Progress::default());
-        let mut found = Vec::new();
         verify(&self.store, &options, &stop, &progress, |finding| {
             let word = match finding.verdict {
                 Verdict::Whole => "whole",
@@ -209,10 +216,9 @@ impl Place {
                 Verdict::Extra => "extra",
                 Verdict::Unreadable(_) => "unreadable",
             };
-            found.push(format!("{} {word}", finding.place()));
+            take(format!("{} {word}", finding.place()));
         })?;
-        found.sort();
-        Ok(found)
+        Ok(())
     }
 
     /// How many files wait in the staging area.

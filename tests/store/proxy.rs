@@ -48,6 +48,8 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     writes: Mutex<()>,
     without_conditions: Mutex<bool>,
+    /// How many requests it still answers; `None` where there is no end to them.
+    lives: Mutex<Option<usize>>,
 }
 
 pub(crate) struct Proxy {
@@ -89,9 +91,15 @@ impl Proxy {
         self.state.rules.lock().unwrap().push(Rule { method, part: part.into(), fault, times });
     }
 
+    /// After so many requests more it closes every connection without an answer.
+    pub(crate) fn dies_after(&self, requests: usize) {
+        *self.state.lives.lock().unwrap() = Some(requests);
+    }
+
     /// All is well again.
     pub(crate) fn heal(&self) {
         self.state.rules.lock().unwrap().clear();
+        *self.state.lives.lock().unwrap() = None;
     }
 
     /// From now on conditions are taken off what is passed on.
@@ -123,6 +131,11 @@ impl Proxy {
 }
 
 fn serve(client: &TcpStream, server: SocketAddr, state: &State) -> std::io::Result<()> {
+    match &mut *state.lives.lock().unwrap() {
+        None => {}
+        Some(0) => return Ok(()),
+        Some(requests) => *requests -= 1,
+    }
     let mut reader = BufReader::new(client);
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

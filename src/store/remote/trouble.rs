@@ -28,6 +28,18 @@ pub enum Kind {
     Refused,
 }
 
+impl Kind {
+    /// Whether it is the bucket's, so that every other object would meet the same; what one object met says nothing of
+    /// the others.
+    #[must_use]
+    pub fn is_of_the_bucket(self) -> bool {
+        match self {
+            Self::NoBucket | Self::Denied | Self::NoCredentials | Self::Unfit | Self::Unreachable => true,
+            Self::Refused => false,
+        }
+    }
+}
+
 /// Why an object store did not do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
@@ -55,7 +67,7 @@ impl fmt::Display for Trouble {
 }
 
 impl Trouble {
-    pub(super) fn new(kind: Kind, why: impl Into<String>) -> Self {
+    pub(in crate::store) fn new(kind: Kind, why: impl Into<String>) -> Self {
         Self { kind, why: why.into(), spent: false }
     }
 
@@ -64,6 +76,7 @@ impl Trouble {
     /// | the error | status | code | kind |
     /// | --- | --- | --- | --- |
     /// | any | | `NoSuchBucket`, `ContainerNotFound` | no bucket |
+    /// | any | | the object lies in a class of storage from which nothing is read at once | refused |
     /// | not permitted, not authenticated | | | denied |
     /// | any other | 401, 403 | | denied |
     /// | not supported | | | unfit |
@@ -79,6 +92,7 @@ impl Trouble {
         let (status, code) = (status(&text), between(&text, "<Code>", "</Code>"));
         let kind = match (refusal, status) {
             _ if is_no_bucket(&text) => Kind::NoBucket,
+            _ if code.is_some_and(|code| COLD.contains(&code)) => Kind::Refused,
             (Refusal::PermissionDenied { .. } | Refusal::Unauthenticated { .. }, _)
             | (_, Some(401 | 403)) => Kind::Denied,
             (Refusal::NotSupported { .. } | Refusal::NotImplemented { .. }, _) | (_, Some(501)) => {
@@ -120,6 +134,8 @@ const BROKEN_BODY: &[&str] = &[
     "XAmzContentChecksumMismatch",
     "IncompleteBody",
 ];
+/// Codes of an object that must be brought back from an archive class of the store before it can be read.
+const COLD: &[&str] = &["InvalidObjectState", "BlobArchived"];
 /// Codes of a session that is over.
 const BAD_TOKEN: &[&str] = &["ExpiredToken", "InvalidToken", "TokenRefreshRequired"];
 /// How the client says that it has tried more than once.
@@ -218,6 +234,13 @@ mod tests {
             (generic(&answered("400", "ExpiredToken")), Kind::Denied),
             (generic(&answered("400", "InvalidArgument")), Kind::Refused),
             (generic(&answered("301", "PermanentRedirect")), Kind::Refused),
+            (
+                Refusal::PermissionDenied {
+                    path: path(),
+                    source: answered("403", "InvalidObjectState").into(),
+                },
+                Kind::Refused,
+            ),
             (
                 generic("Server returned error response: <Error><Code>InternalError</Code></Error>"),
                 Kind::Unreachable,
