@@ -7,9 +7,9 @@ use futures::TryStreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::places::s3_client;
 use super::proxy::Fault::Answer;
 use super::proxy::Proxy;
+use super::servers::s3_client;
 use super::support::run::Signal;
 use super::support::{Answer as Reply, Content, Get, Mirror, World};
 
@@ -80,7 +80,7 @@ fn with_credentials(get: Get<'_>) -> Get<'_> {
 }
 
 /// Lays a copy of what is below `clips/` into a folder, in place of the copy before.
-async fn copy_down(client: &impl ObjectStore, to: &Path) {
+pub(super) async fn copy_down(client: &dyn ObjectStore, to: &Path) {
     for entry in std::fs::read_dir(to).into_iter().flatten().flatten() {
         if entry.file_name() != ".vfetch" {
             std::fs::remove_dir_all(entry.path()).unwrap();

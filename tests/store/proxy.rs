@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
 
-use super::places::{Place, new_bucket, s3_server};
+use super::places::Place;
+use super::servers::{new_bucket, s3_server};
 
 /// What is done with a request in place of passing it on and its answer back.
 #[derive(Clone, Copy, Debug)]
