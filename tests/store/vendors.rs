@@ -167,3 +167,69 @@ fn a_container_that_cannot_be_used_is_told_by_name() {
     );
     assert!(!said.contains(secret), "{said}");
 }
+
+/// A place, what is set, the exit code, and what is said.
+type Lack<'a> = (&'a str, &'a [(&'a str, &'a str)], i32, &'a str);
+
+#[test]
+fn what_the_environment_lacks_is_told_by_its_variables() {
+    let home = tempfile::tempdir().unwrap();
+    let nowhere = "127.0.0.1:9";
+    // Profiles are not read, and README says so.
+    let profile = "[default]\naws_access_key_id = topsecret\naws_secret_access_key = topsecret\n";
+    std::fs::create_dir(home.path().join(".aws")).unwrap();
+    std::fs::write(home.path().join(".aws/credentials"), profile).unwrap();
+    let table: [Lack<'_>; 9] = [
+        ("s3://x/y", &[("AWS_ACCESS_KEY_ID", "topsecret")], 2, "set AWS_SECRET_ACCESS_KEY too"),
+        (
+            "s3://x/y",
+            &[
+                ("AWS_ACCESS_KEY_ID", "topsecret"),
+                ("AWS_SECRET_ACCESS_KEY", "topsecret"),
+                ("AWS_ENDPOINT", "localhost:9"),
+            ],
+            2,
+            "let AWS_ENDPOINT_URL begin with https://",
+        ),
+        ("s3://x/y", &[("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")], 2, "set AWS_ACCESS_KEY_ID and"),
+        ("gs://x/y", &[("GOOGLE_SERVICE_ACCOUNT", "/no/such")], 2, "GOOGLE_SERVICE_ACCOUNT names /no/such"),
+        (
+            "gs://x/y",
+            &[("GOOGLE_SERVICE_ACCOUNT_KEY", "{\"a\": \"topsecret\"}")],
+            2,
+            "GOOGLE_SERVICE_ACCOUNT",
+        ),
+        (
+            "gs://x/y",
+            &[("GCE_METADATA_HOST", nowhere), ("GCE_METADATA_IP", nowhere)],
+            5,
+            "set GOOGLE_SERVICE_ACCOUNT to",
+        ),
+        ("az://x/y", &[("AZURE_STORAGE_ACCOUNT_KEY", "topsecret")], 2, "set AZURE_STORAGE_ACCOUNT_NAME"),
+        (
+            "az://x/y",
+            &[("AZURE_STORAGE_ACCOUNT_NAME", "a"), ("AZURE_STORAGE_ACCOUNT_KEY", "topsecret!")],
+            2,
+            "look at AZURE_STORAGE_ACCOUNT_KEY",
+        ),
+        (
+            "az://x/y",
+            &[
+                ("AZURE_STORAGE_ACCOUNT_NAME", "a"),
+                ("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY),
+                ("AZURE_ENDPOINT", "http://127.0.0.1:9"),
+            ],
+            2,
+            "set AZURE_ALLOW_HTTP=true",
+        ),
+    ];
+    for (place, settings, code, want) in table {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_vfetch"));
+        program.args(["status", place]).env_clear().env("HOME", home.path());
+        let ended = program.envs(settings.iter().copied()).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.code() == Some(code) && said.contains(want), "{place} {want}: {said}");
+        assert!(said.contains(place) && !said.contains("topsecret") && !said.contains(AZURE_KEY), "{said}");
+        assert!(!said.contains("later"), "trying again is of no use: {said}");
+    }
+}
