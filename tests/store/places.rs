@@ -97,15 +97,23 @@ impl Place {
     /// A new container on the Azure server; `None` where there is no server, said on standard output.
     pub(crate) fn azure() -> Option<Self> {
         let server = azure_server()?;
-        let container = new_container(server);
-        Some(Self::with_pages(azure_client(server, &container), &format!("az://{container}")))
+        Some(Self::azure_at(server, &new_container(server)))
+    }
+
+    /// A container on an Azure server at this address, which may be a proxy's.
+    pub(crate) fn azure_at(server: SocketAddr, container: &str) -> Self {
+        Self::with_pages(azure_client(server, container), &format!("az://{container}"))
     }
 
     /// A new bucket behind Google's dialect; `None` where there is no S3 server, said on standard output.
     pub(crate) fn google() -> Option<Self> {
         let translator = Translator::new()?;
-        let client = google_client(translator.address, &translator.bucket);
-        Some(Self::with_pages(client, &format!("gs://{}", translator.bucket)))
+        Some(Self::google_at(translator.address, &translator.bucket))
+    }
+
+    /// A bucket behind Google's dialect at this address, which may be a proxy's.
+    pub(crate) fn google_at(server: SocketAddr, bucket: &str) -> Self {
+        Self::with_pages(google_client(server, bucket), &format!("gs://{bucket}"))
     }
 
     fn with_pages(client: impl ObjectStore + PaginatedListStore, bucket: &str) -> Self {

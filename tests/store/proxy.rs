@@ -1,4 +1,4 @@
-//! A proxy in front of the S3 server that misbehaves on cue, and remembers what passed.
+//! A proxy in front of a server that misbehaves on cue, and remembers what passed.
 //!
 //! It speaks one request a connection, forwards a request as it came, and lets one write pass at a time, as a real store
 //! decides each condition at one moment.
@@ -65,6 +65,11 @@ impl Proxy {
     /// In front of the S3 server, with a new bucket; `None` where there is no server.
     pub(crate) fn new() -> Option<Self> {
         let server = s3_server()?;
+        Some(Self::before(server, new_bucket(server)))
+    }
+
+    /// In front of any server, with a bucket that it has.
+    pub(crate) fn before(server: SocketAddr, bucket: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -79,7 +84,7 @@ impl Proxy {
                 });
             }
         });
-        Some(Self { address, server, bucket: new_bucket(server), state })
+        Self { address, server, bucket, state }
     }
 
     /// An archive in the bucket, through the proxy.
@@ -101,6 +106,11 @@ impl Proxy {
     pub(crate) fn heal(&self) {
         self.state.rules.lock().unwrap().clear();
         *self.state.lives.lock().unwrap() = None;
+    }
+
+    /// How many faults were not met yet.
+    pub(crate) fn left(&self) -> usize {
+        self.state.rules.lock().unwrap().iter().map(|rule| rule.times).sum()
     }
 
     /// From now on conditions are taken off what is passed on.

@@ -1,4 +1,5 @@
-//! The program itself on the other vendors' buckets: Azure's, and Google's by way of [`super::google`].
+//! The other vendors' buckets, Azure's, and Google's by way of [`super::google`]: the program itself on them, what it says
+//! where it cannot use one, and answers that are lost.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +8,10 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::google::{Translator, google_client, service_account};
+use super::places::{Place, job, record};
 use super::program::copy_down;
+use super::proxy::Fault::{Answer, AnswerAfter, LoseAnswer};
+use super::proxy::Proxy;
 use super::servers::{AZURE_ACCOUNT, AZURE_KEY, azure_client, azure_server, new_container};
 use super::support::{Answer as Reply, Content, Get, Mirror, World};
 
@@ -232,4 +236,49 @@ fn what_the_environment_lacks_is_told_by_its_variables() {
         assert!(said.contains(place) && !said.contains("topsecret") && !said.contains(AZURE_KEY), "{said}");
         assert!(!said.contains("later"), "trying again is of no use: {said}");
     }
+}
+
+#[test]
+fn a_lost_answer_from_azure_is_settled_by_a_look() {
+    let Some(server) = azure_server() else { return };
+    let proxy = Proxy::before(server, new_container(server));
+    let place = Place::azure_at(proxy.address, &proxy.bucket);
+    a_lost_answer_is_settled_by_a_look(&proxy, &place, ("PUT", "comp=blocklist"));
+}
+
+#[test]
+fn a_lost_answer_from_google_is_settled_by_a_look() {
+    let Some(Translator { address, bucket }) = Translator::new() else { return };
+    let proxy = Proxy::before(address, bucket);
+    let place = Place::google_at(proxy.address, &proxy.bucket);
+    a_lost_answer_is_settled_by_a_look(&proxy, &place, ("POST", "uploadId="));
+}
+
+/// `completes` is the last request for a file that goes up in pieces.
+fn a_lost_answer_is_settled_by_a_look(proxy: &Proxy, place: &Place, completes: (&'static str, &str)) {
+    place.staging();
+    let job = job("147");
+    let large = vec![7; 17 << 20];
+    let files: [(usize, &[u8]); 3] = [(0, b"first"), (1, b"second"), (2, &large)];
+    for (method, part, fault) in [
+        ("PUT", "147%2D0", LoseAnswer),
+        ("PUT", "147-0", LoseAnswer),
+        ("PUT", "147%2D1", AnswerAfter(503, "")),
+        ("PUT", "147-1", AnswerAfter(503, "")),
+        ("PUT", "manifest", LoseAnswer),
+        (completes.0, completes.1, LoseAnswer),
+    ] {
+        proxy.on(method, part, 1, fault);
+    }
+    let (mut manifest, mut version) = place.commit_first(&job, &files);
+    assert_eq!(manifest, record(&job, &files), "every file has its plain name");
+    place.holds_what_it_says(&job);
+    assert_eq!(place.names("147"), ["147-0.gif", "147-1.gif", "147-2.gif", "manifest.json"]);
+    for (round, fault) in [LoseAnswer, AnswerAfter(503, ""), Answer(503, "")].into_iter().enumerate() {
+        proxy.on("PUT", "manifest", 1, fault);
+        manifest.updated_at = format!("2026-01-02T03:04:0{round}Z");
+        (manifest, version) = place.commit(&job, &[], manifest, Some(version)).unwrap();
+        assert_eq!(place.seen(&job), (manifest.clone(), version));
+    }
+    assert!(proxy.left() <= 2, "each fault was met in one of its spellings");
 }
