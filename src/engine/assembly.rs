@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
-use md5::Md5;
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use super::hasher::{Cores, Hasher};
 use crate::digests::Named;
 use crate::job::JobRef;
 use crate::manifest::Digest;
@@ -51,6 +52,7 @@ pub struct Assembly<D: Disk> {
     job: JobRef,
     output: usize,
     max_bytes: u64,
+    cores: Arc<Cores>,
     open: Option<Open<D>>,
     looked_for_left_over: bool,
 }
@@ -59,16 +61,17 @@ pub struct Assembly<D: Disk> {
 #[derive(Debug)]
 pub struct Open<D: Disk> {
     partial: Partial<D>,
-    hasher: Sha256,
+    hasher: Hasher,
     walker: Walker,
     source: String,
     etag: Option<String>,
     total: Option<u64>,
     /// The document that the answer's type announces.
     announced: Option<NotMedia>,
-    /// The digests that the host names, and what the one takes that is not computed anyway.
+    /// The digests that the host names.
     named: Named,
-    md5: Option<Md5>,
+    /// Where the last checkpoint was asked for, and where the last one was written.
+    asked_bytes: u64,
     checkpoint_bytes: u64,
 }
 
@@ -79,6 +82,7 @@ pub struct LeftOver<D: Disk> {
     job: JobRef,
     output: usize,
     part: Part,
+    cores: Arc<Cores>,
 }
 
 /// Bytes that are whole and right as far as they can tell themselves.
@@ -98,8 +102,14 @@ pub struct Whole<D: Disk> {
 impl<D: Disk> Assembly<D> {
     /// An output of which nothing is here yet, or what an earlier run left; it may have so many bytes at most.
     #[must_use]
-    pub fn new(staging: Arc<Staging<D>>, job: JobRef, output: usize, max_bytes: u64) -> Self {
-        Self { staging, job, output, max_bytes, open: None, looked_for_left_over: false }
+    pub fn new(
+        staging: Arc<Staging<D>>,
+        job: JobRef,
+        output: usize,
+        max_bytes: u64,
+        cores: Arc<Cores>,
+    ) -> Self {
+        Self { staging, job, output, max_bytes, cores, open: None, looked_for_left_over: false }
     }
 
     /// How many bytes are here.
@@ -126,8 +136,8 @@ impl<D: Disk> Assembly<D> {
             self.looked_for_left_over = part.source == source;
             return None;
         }
-        let (staging, job, output) = (Arc::clone(&self.staging), self.job.clone(), self.output);
-        Some(LeftOver { staging, job, output, part })
+        let (staging, cores) = (Arc::clone(&self.staging), Arc::clone(&self.cores));
+        Some(LeftOver { staging, job: self.job.clone(), output: self.output, part, cores })
     }
 
     /// Goes on from what was read again.
@@ -182,7 +192,7 @@ impl<D: Disk> Assembly<D> {
     pub fn expect_digests(&mut self, named: Named) {
         let Some(open) = &mut self.open else { return };
         if named.wants_md5() && open.partial.bytes() == 0 {
-            open.md5 = Some(Md5::new());
+            open.hasher.want_md5();
         }
         open.named.add(named);
     }
@@ -201,30 +211,28 @@ impl<D: Disk> Assembly<D> {
             }
             None => self.staging.begin(&self.job, self.output)?,
         };
-        let mut open = Open::at(partial, Sha256::new(), Walker::new(), source, etag);
+        let hasher = Hasher::at(Arc::clone(&self.cores), Sha256::new(), 0);
+        let mut open = Open::at(partial, hasher, Walker::new(), source, etag);
         open.expect(total);
         self.open = Some(open);
         Ok(())
     }
 
     /// Takes bytes in: judged by their head, hashed, written. Blocks.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+    pub fn take(&mut self, bytes: Bytes) -> Result<(), Trouble> {
         let Some(open) = &mut self.open else { return Ok(()) };
         let had_head = open.walker.sniff().is_some();
-        open.walker.feed(bytes);
+        open.walker.feed(&bytes);
         let sniffed = open.walker.sniff().filter(|_| !had_head);
         if let Some(document) = sniffed.and_then(|sniff| media::in_place_of_media(sniff, open.announced)) {
             return Err(not_media(document).into());
         }
-        open.hasher.update(bytes);
-        if let Some(md5) = &mut open.md5 {
-            md5.update(bytes);
-        }
-        open.partial.append(bytes)?;
+        open.partial.append(&bytes)?;
+        open.hasher.take(bytes);
         if open.partial.bytes() > self.max_bytes {
             return Err(Failure::new(Cause::TooLarge, format!("more than {} bytes", self.max_bytes)).into());
         }
-        if open.partial.bytes() - open.checkpoint_bytes >= CHECKPOINT_STEP {
+        if open.partial.bytes() - open.asked_bytes >= CHECKPOINT_STEP {
             open.checkpoint();
         }
         Ok(())
@@ -240,7 +248,7 @@ impl<D: Disk> Assembly<D> {
     /// Leaves what has come in a state from which a later run, or a later attempt of this one, can go on.
     pub fn set_aside(&mut self) {
         if let Some(mut open) = self.open.take() {
-            open.checkpoint();
+            open.checkpoint_all();
             self.looked_for_left_over = false;
         }
     }
@@ -249,7 +257,7 @@ impl<D: Disk> Assembly<D> {
     /// nothing.
     pub fn settle(&mut self, cause: Cause) {
         match (cause, &mut self.open) {
-            (Cause::Broken | Cause::Stalled | Cause::TooSlow, Some(open)) => open.checkpoint(),
+            (Cause::Broken | Cause::Stalled | Cause::TooSlow, Some(open)) => open.checkpoint_all(),
             _ => self.forget(),
         }
     }
@@ -266,8 +274,8 @@ impl<D: Disk> Assembly<D> {
     pub fn finish(&mut self, delimited: bool) -> Result<Whole<D>, Failure> {
         let Some(open) = self.open.take() else { return Err(Failure::new(Cause::Empty, "")) };
         let bytes = open.partial.bytes();
-        let digest = Digest::finish(open.hasher);
-        let belied = open.named.belied_by(&digest, open.md5.map(|md5| md5.finalize().into()));
+        let (digest, md5) = open.hasher.finish();
+        let belied = open.named.belied_by(&digest, md5);
         let verdict = open.walker.finish();
         let document = media::in_place_of_media(verdict.sniff, open.announced);
         let refused = match (document, verdict.completeness) {
@@ -299,10 +307,10 @@ impl<D: Disk> Assembly<D> {
 }
 
 impl<D: Disk> Open<D> {
-    fn at(partial: Partial<D>, hasher: Sha256, walker: Walker, source: String, etag: Option<String>) -> Self {
-        let checkpoint_bytes = partial.bytes();
-        let (total, announced, named, md5) = (None, None, Named::default(), None);
-        Self { partial, hasher, walker, source, etag, total, announced, named, md5, checkpoint_bytes }
+    fn at(partial: Partial<D>, hasher: Hasher, walker: Walker, source: String, etag: Option<String>) -> Self {
+        let (asked_bytes, checkpoint_bytes) = (partial.bytes(), partial.bytes());
+        let (total, announced, named) = (None, None, Named::default());
+        Self { partial, hasher, walker, source, etag, total, announced, named, asked_bytes, checkpoint_bytes }
     }
 
     fn part(&self) -> Part {
@@ -315,13 +323,34 @@ impl<D: Disk> Open<D> {
         self.partial.expect(total);
     }
 
+    /// Asks for a checkpoint here, and writes what came of those asked for before.
     fn checkpoint(&mut self) {
-        let bytes = self.partial.bytes();
-        let strong = self.etag.as_deref().filter(|etag| plan::is_strong(etag));
+        if self.partial.bytes() > self.asked_bytes && self.may_go_on() {
+            self.asked_bytes = self.partial.bytes();
+            self.hasher.mark();
+        }
+        self.write_checkpoint();
+    }
+
+    /// Writes a checkpoint of all that is here.
+    fn checkpoint_all(&mut self) {
+        if self.may_go_on() {
+            self.hasher.catch_up();
+        }
+        self.write_checkpoint();
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.etag.as_deref().is_some_and(plan::is_strong)
+    }
+
+    fn write_checkpoint(&mut self) {
+        let Some(checkpoint) = self.hasher.marked() else { return };
+        let bytes = checkpoint.bytes;
         // A part as long as the whole could not be continued, while the checkpoint before it can.
         let worth = bytes > self.checkpoint_bytes && self.total.is_none_or(|total| bytes < total);
-        if let Some(etag) = strong.filter(|_| worth) {
-            self.partial.checkpoint(&self.source, etag, self.total, Digest::finish(self.hasher.clone()));
+        if let Some(etag) = self.etag.as_deref().filter(|_| worth) {
+            self.partial.checkpoint(&self.source, etag, self.total, checkpoint);
             self.checkpoint_bytes = bytes;
         }
     }
@@ -337,6 +366,7 @@ impl<D: Disk> LeftOver<D> {
             return Ok(None);
         };
         let Part { source, etag, total, bytes: _ } = self.part;
+        let hasher = Hasher::at(self.cores, hasher, partial.bytes());
         let mut open = Open::at(partial, hasher, walker, source, etag);
         open.expect(total);
         Ok(Some(open))

@@ -1,11 +1,12 @@
 //! One attempt at one source: bytes from the network, hashed, staged, judged, proven.
 //!
 //! A [`Draft`] is what the attempts at one output share: its [`Assembly`], and the session that it reports to. Each
-//! chunk is hashed and written right where it is received, while it is in the cache: handing it to another thread
-//! costs more than it saves.
+//! chunk is written right where it is received, while it is in the cache, and hashed there too as long as there is a
+//! transfer for each core ([`super::hasher`]).
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 use url::Url;
 
@@ -83,7 +84,8 @@ pub(super) struct Draft<'a> {
 impl<'a> Draft<'a> {
     pub(super) fn new(session: &'a Session, file: FileRef<'a>) -> Self {
         let (staging, most) = (session.staging.clone(), session.options.max_file_bytes);
-        Self { session, file, assembly: Assembly::new(staging, file.job.clone(), file.output, most) }
+        let cores = session.cores.clone();
+        Self { session, file, assembly: Assembly::new(staging, file.job.clone(), file.output, most, cores) }
     }
 
     /// Fetches the output from this source, continuing what is there where that is sound.
@@ -121,7 +123,7 @@ impl<'a> Draft<'a> {
     pub(super) async fn store(&mut self, bytes: &[u8]) -> Result<Fetched, Stopped> {
         self.assembly.begin(String::new(), None, Some(bytes.len() as u64))?;
         self.announce(0);
-        let taken = self.assembly.take(bytes).map_err(Stopped::from);
+        let taken = self.assembly.take(Bytes::copy_from_slice(bytes)).map_err(Stopped::from);
         taken.map_err(|stopped| self.settle(stopped))?;
         let (proven, kind) = self.prove(true).await?;
         Ok(Fetched { proven, kind, etag: None, last_modified: None, lesson: None, birth: None })
@@ -165,19 +167,21 @@ impl<'a> Draft<'a> {
 
     /// Takes the body in to its end. May be dropped at any await: the draft then stands after a whole chunk.
     async fn receive(&mut self, media: &mut Media) -> Result<(), Stopped> {
+        let _core = self.session.cores.occupy();
         let mut report = Report::begin();
         let mut pace = Pace::begin(self.session.options.min_speed);
         let mut noted = super::now();
         while let Some(chunk) = media.chunk().await? {
-            self.assembly.take(&chunk)?;
+            let bytes = chunk.len();
+            self.assembly.take(chunk)?;
             let now = super::now();
             if now.saturating_duration_since(noted) >= CHECKPOINT_EACH {
                 self.assembly.checkpoint();
                 noted = now;
             }
-            report.add(self.session, self.file, chunk.len(), now);
-            pace.add(chunk.len(), now)?;
-            self.session.rate.pass(chunk.len()).await;
+            report.add(self.session, self.file, bytes, now);
+            pace.add(bytes, now)?;
+            self.session.rate.pass(bytes).await;
         }
         report.flush(self.session, self.file);
         Ok(())

@@ -20,6 +20,7 @@ mod download;
 mod error;
 mod fetch;
 mod gate;
+pub mod hasher;
 mod output;
 mod rate;
 mod record;
@@ -118,6 +119,7 @@ pub struct Session {
     gate: Arc<Gate>,
     ready: Arc<Semaphore>,
     rate: rate::Limit,
+    cores: Arc<hasher::Cores>,
     lifetimes: Mutex<Lifetimes>,
     /// When the list was begun, in seconds since 1970: jobs that are first seen to be done in one run are equal in age as
     /// far as anybody knows, and so keep the order of the list.
@@ -154,6 +156,7 @@ impl Session {
             http,
             store,
             rate: rate::Limit::new(options.limit_rate),
+            cores: hasher::Cores::here(),
             options,
             reporter,
             stop: CancellationToken::new(),

@@ -347,11 +347,10 @@ impl<D: Disk> Partial<D> {
         Ok(())
     }
 
-    /// Notes that the bytes so far have this digest, so that a later run may go on from here.
+    /// Notes the digest of so many of its bytes, so that a later run may go on from there.
     ///
     /// A note that cannot be written costs that run its head start and nothing else.
-    pub fn checkpoint(&self, source: &str, etag: &str, total: Option<u64>, digest: Digest) {
-        let checkpoint = Checkpoint { bytes: self.bytes, sha256: digest };
+    pub fn checkpoint(&self, source: &str, etag: &str, total: Option<u64>, checkpoint: Checkpoint) {
         let note =
             Note { job: self.job.clone(), source: source.into(), etag: Some(etag.into()), total, checkpoint };
         if let Ok(mut text) = serde_json::to_vec(&note) {
@@ -449,10 +448,13 @@ struct Note {
     checkpoint: Checkpoint,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Checkpoint {
-    bytes: u64,
-    sha256: Digest,
+/// A byte of a part from which a later run may go on, and the digest of all before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// How many bytes there are before it.
+    pub bytes: u64,
+    /// Their digest.
+    pub sha256: Digest,
 }
 
 fn read_note<D: Disk>(disk: &D, folder: &D::Folder, name: &str) -> Option<Note> {

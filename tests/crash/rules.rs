@@ -6,7 +6,7 @@ use sha2::Digest as _;
 use vfetch::layout::Key;
 use vfetch::manifest::{Digest, MANIFEST_MAX, Manifest};
 use vfetch::store::local::LocalStore;
-use vfetch::store::staging::{Proven, Staging};
+use vfetch::store::staging::{Checkpoint, Proven, Staging};
 use vfetch::store::{Found, StoreError};
 
 use crate::disk::{Call, Cut, EIO, Fault, FaultKind, MemoryDisk};
@@ -209,12 +209,17 @@ fn visible(store: &LocalStore<MemoryDisk>) -> Vec<vfetch::manifest::FileRecord> 
     }
 }
 
+/// The checkpoint after these bytes.
+fn at(bytes: &[u8]) -> Checkpoint {
+    Checkpoint { bytes: bytes.len() as u64, sha256: Digest::of(bytes) }
+}
+
 /// A part of which so many bytes are on record and some more came after, left by a killed run.
 fn left(disk: &MemoryDisk, bytes: &[u8], noted: usize) {
     let (_store, staging) = open(disk);
     let mut partial = staging.begin(&job("147"), 0).expect("free");
     partial.append(&bytes[..noted]).expect("there is room");
-    partial.checkpoint("https://media.test/a", "\"v1\"", None, Digest::of(&bytes[..noted]));
+    partial.checkpoint("https://media.test/a", "\"v1\"", None, at(&bytes[..noted]));
     partial.append(&bytes[noted..]).expect("there is room");
     disk.kill();
 }
@@ -260,9 +265,9 @@ fn a_note_written_over_a_longer_one_can_be_read() {
     let (_store, staging) = open(&disk);
     let mut partial = staging.begin(&job("147"), 0).expect("free");
     partial.append(b"some").expect("there is room");
-    partial.checkpoint("https://media.test/a/long/path", "\"v1\"", Some(1_000_000), Digest::of(b"some"));
+    partial.checkpoint("https://media.test/a/long/path", "\"v1\"", Some(1_000_000), at(b"some"));
     partial.append(b"thing").expect("there is room");
-    partial.checkpoint("https://media.test/a", "\"v1\"", None, Digest::of(b"something"));
+    partial.checkpoint("https://media.test/a", "\"v1\"", None, at(b"something"));
     drop(partial);
     let part = staging.left_over(&job("147"), 0).expect("readable");
     assert_eq!((part.bytes, part.source.as_str(), part.total), (9, "https://media.test/a", None));
@@ -275,7 +280,7 @@ fn a_file_that_was_proven_but_not_committed_can_be_taken_up_by_the_next_run() {
     let (store, staging) = open(&disk);
     let mut partial = staging.begin(&job("147"), 0).expect("free");
     partial.append(&bytes[..400]).expect("there is room");
-    partial.checkpoint("https://media.test/a", "\"v1\"", Some(500), Digest::of(&bytes[..400]));
+    partial.checkpoint("https://media.test/a", "\"v1\"", Some(500), at(&bytes[..400]));
     partial.append(&bytes[400..]).expect("there is room");
     let proven = partial.prove(Digest::of(&bytes), 500).expect("nothing fails");
     disk.kill();

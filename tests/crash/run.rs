@@ -8,7 +8,7 @@ use vfetch::job::{DEFAULT_ORIGIN, Defaults, JobRef};
 use vfetch::layout::{self, Key};
 use vfetch::manifest::{Digest, FileRecord, Manifest, Rung, State};
 use vfetch::store::local::LocalStore;
-use vfetch::store::staging::{Partial, Proven, Staging};
+use vfetch::store::staging::{Checkpoint, Partial, Proven, Staging};
 use vfetch::store::{Found, StoreError};
 
 use crate::disk::MemoryDisk;
@@ -221,8 +221,8 @@ fn bring(
     for chunk in bytes[start..].chunks(CHUNK) {
         partial.append(chunk)?;
         hasher.update(chunk);
-        let digest = Digest::finish(hasher.clone());
-        partial.checkpoint(SOURCE, &etag, Some(bytes.len() as u64), digest);
+        let checkpoint = Checkpoint { bytes: partial.bytes(), sha256: Digest::finish(hasher.clone()) };
+        partial.checkpoint(SOURCE, &etag, Some(bytes.len() as u64), checkpoint);
         if leaves_at.is_some_and(|leaves_at| partial.bytes() >= leaves_at as u64) {
             return Ok(None);
         }
