@@ -74,6 +74,8 @@ EOF
 
 # Each program leaves its files in $out and, where it hashes, its digests in $out.digests.
 run_lim() { "$lim" 16 "$dir/$1.urls" "$out" >"$out.digests"; }
+# All that an archive takes, with none of what makes it safe to use: see benches/lim.rs.
+run_lim_archive() { "$lim" 16 "$dir/$1.urls" "$out" "$dir/$1.ids" "$api" >"$out.digests"; }
 run_vfetch() { "$vfetch" get -q -j 16 -x 16 -i "$dir/$1.ids" -o "$out" >"$out.digests"; }
 run_vfetch_nosync() { "$vfetch" get -q --no-sync -j 16 -x 16 -i "$dir/$1.ids" -o "$out" >"$out.digests"; }
 run_vfetch_default() { "$vfetch" get -q -i "$dir/$1.ids" -o "$out" >"$out.digests"; }
@@ -111,7 +113,7 @@ check() {
 median() { sort -n | awk '{v[NR] = $1} END {print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
 
 measure() {
-  local name=$1 programs="vfetch lim vfetch_nosync vfetch_default curl_openssl curl_sha256sum curl aria2 wget2 rclone" round program
+  local name=$1 programs="vfetch lim lim_archive vfetch_nosync vfetch_default curl_openssl curl_sha256sum curl aria2 wget2 rclone" round program
   for ((round = 0; round < rounds; round++)); do
     for program in ${programs}; do
       have "$program" || continue

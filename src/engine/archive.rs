@@ -2,7 +2,7 @@
 //!
 //! References come from a thread of their own, since reading them may block. They are looked at in batches on blocking
 //! threads, and those that are done already end there: a rerun over a finished list costs one small read a job and no
-//! task. Only the others become tasks, and never more than [`UNDER_WAY`] at once.
+//! task. Only the others become tasks, and never more at once than may be ready or in transfer.
 //!
 //! A job that is named again while it is under way is passed over: it would be asked twice, and two tasks would write
 //! the same files. One that is named again later is looked at again, and found done.
@@ -25,9 +25,6 @@ use crate::event::Event;
 use crate::job::{Asked, JobRef};
 use crate::retry::{Cause, Class, Failure};
 
-/// Jobs that are under way at once: asked, ready or being transferred. More than may be ready, so that what is known to
-/// die soon is found among as many as that.
-const UNDER_WAY: usize = 3_072;
 /// Jobs that wait for the service at once. No account has so many in its queue; the number keeps memory flat.
 const WAITING: usize = 4_096;
 /// References that are read ahead.
@@ -110,10 +107,10 @@ where
 async fn work(session: Arc<Session>, mut refs: Refs, order: Order) -> Option<Stop> {
     session.list_began.store(super::unix_seconds(), Ordering::Relaxed);
     let under_way = UnderWay::default();
-    let mut run = Run { session: Arc::clone(&session), jobs: JoinSet::new(), refusals: 0, stopped: None };
+    let lookers = session.store.readers();
+    let mut run = Run::of(&session, super::READY_MAX + session.options.transfers + lookers * BATCH);
     let mut came = 0_u64;
     let mut batches = JoinSet::new();
-    let lookers = session.store.readers();
     let mut more = true;
     while more || !batches.is_empty() || !run.jobs.is_empty() {
         let room = batches.len() < lookers && run.has_room(batches.len() * BATCH);
@@ -176,15 +173,22 @@ impl Drop for Turn {
 struct Run {
     session: Arc<Session>,
     jobs: JoinSet<Ended>,
+    /// The most jobs that are under way at once, beside those that wait for the service: asked, ready, in transfer, or
+    /// about to follow these.
+    most: usize,
     refusals: u32,
     stopped: Option<Stop>,
 }
 
 impl Run {
+    fn of(session: &Arc<Session>, most: usize) -> Self {
+        Self { session: Arc::clone(session), jobs: JoinSet::new(), most, refusals: 0, stopped: None }
+    }
+
     /// Whether further jobs may begin beside these and so many that are being looked at.
     fn has_room(&self, looked_at: usize) -> bool {
         let all = self.jobs.len() + looked_at;
-        all.saturating_sub(self.session.waiting.jobs()) < UNDER_WAY && all < UNDER_WAY + WAITING
+        all.saturating_sub(self.session.waiting.jobs()) < self.most && all < self.most + WAITING
     }
 
     fn begin(&mut self, looked: (Vec<WithTurn>, Option<Error>)) {

@@ -53,7 +53,8 @@ pub struct Assembly<D: Disk> {
     output: usize,
     max_bytes: u64,
     cores: Arc<Cores>,
-    open: Option<Open<D>>,
+    /// In a box of its own: of thousands of outputs that wait for their turn few have begun.
+    open: Option<Box<Open<D>>>,
     looked_for_left_over: bool,
 }
 
@@ -142,13 +143,13 @@ impl<D: Disk> Assembly<D> {
 
     /// Goes on from what was read again.
     pub fn adopt(&mut self, open: Open<D>) {
-        self.open = Some(open);
+        self.open = Some(Box::new(open));
     }
 
     /// What to ask this source for.
     #[must_use]
     pub fn resume(&self, source: &str) -> Resume {
-        plan::resume(self.open.as_ref().map(Open::part).as_ref(), source)
+        plan::resume(self.open.as_ref().map(|open| open.part()).as_ref(), source)
     }
 
     /// Puts the part where the answer's body belongs: its end, or the first byte.
@@ -214,7 +215,7 @@ impl<D: Disk> Assembly<D> {
         let hasher = Hasher::at(Arc::clone(&self.cores), Sha256::new(), 0);
         let mut open = Open::at(partial, hasher, Walker::new(), source, etag);
         open.expect(total);
-        self.open = Some(open);
+        self.open = Some(Box::new(open));
         Ok(())
     }
 

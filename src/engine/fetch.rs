@@ -268,13 +268,13 @@ impl<'a> OneJob<'a> {
     }
 
     async fn run(&mut self) -> Result<Ended, Ended> {
+        // In boxes of their own, as everything is that many jobs wait for and few have begun: a job that waits is small.
         let done = tokio::select! {
             biased;
             () = self.session.stop.cancelled() => return Ok(Ended::Cancelled),
-            done = self.poll() => done?,
+            done = Box::pin(self.poll()) => done?,
         };
         self.warn_of_another_id(&done);
-        // In a box of its own, as everything is that many jobs wait for and few have begun: a job that waits is small.
         Box::pin(self.bring_home(done)).await
     }
 

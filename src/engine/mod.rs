@@ -11,6 +11,16 @@
 //! - *under way* and *waiting*: jobs ([`archive`]).
 //!
 //! A job that waits for the service holds no slot, no lane and no place among the ready.
+//!
+//! # What was tried for speed
+//! Measured on two cores beside the server, as `benches/README.md` tells; a batch of small files costs some 120 us of CPU a
+//! file, half of it in the kernel.
+//! - *Kept*: hashing and writing where bytes are received; a second core for the hash of a large file that comes alone
+//!   ([`hasher`]), 0.56 of the time; commits without a hop to another thread while they are short, 0.8; one sync of the
+//!   archive's root for all commits that wait for it; boxes around what few of many waiting jobs need.
+//! - *Not kept*: other allocators (mimalloc, jemalloc, tcmalloc: 6 to 14 % less time for small files, 5 to 50 MiB more memory);
+//!   fewer arenas in the system's one (1 to 3 MiB less, no faster); other steps for reading files back (32 to 256 KiB
+//!   are alike).
 
 pub mod account;
 pub mod archive;

@@ -325,15 +325,17 @@ impl JobContext<'_> {
 
 fn candidates(output: &Output, source: Rung, proxy: Rung) -> Vec<Candidate> {
     let sources = [(source, &output.source), (proxy, &output.proxy)];
-    let present = sources.into_iter().filter_map(|(rung, source)| Some((rung, source.as_ref()?)));
-    let candidate = |(rung, source): (Rung, &Source)| {
-        let rung = match source {
+    // No more room than it needs: it is held by every output that waits for its turn.
+    let mut ladder = Vec::with_capacity(sources.iter().filter(|(_, source)| source.is_some()).count());
+    for (rung, source) in sources {
+        let Some(link) = source.clone() else { continue };
+        let rung = match link {
             Source::Inline(_) => Rung::Inline,
             Source::Url(_) | Source::Unusable(_) => rung,
         };
-        Candidate { state: SourceState::untried(rung), link: source.clone(), last: None, furthest_bytes: 0 }
-    };
-    present.map(candidate).collect()
+        ladder.push(Candidate { state: SourceState::untried(rung), link, last: None, furthest_bytes: 0 });
+    }
+    ladder
 }
 
 /// What a later answer is compared with, to find the record that serves it.

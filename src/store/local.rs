@@ -19,7 +19,8 @@ mod inspect;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::disk::{Disk, Entry, write_all};
 use super::look::{Found, Version, dropped, written};
@@ -34,8 +35,32 @@ use crate::manifest::{Digest, FileRecord, MANIFEST_MAX, Manifest};
 pub struct LocalStore<D: Disk> {
     disk: D,
     root: Arc<D::Folder>,
+    root_sync: SharedSync,
     place: String,
     sync: bool,
+}
+
+/// A sync that many wait for and one does: it covers whatever was done before it began.
+#[derive(Debug, Default)]
+struct SharedSync {
+    asked: AtomicU64,
+    /// How many of those who asked are covered.
+    covered: Mutex<u64>,
+}
+
+impl SharedSync {
+    /// Returns after a sync that began after this call did. One that failed covers nobody: each who waited for it finds
+    /// out for himself.
+    fn covering<E>(&self, sync: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let own = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
+        if *covered < own {
+            let all = self.asked.load(Ordering::SeqCst);
+            sync()?;
+            *covered = all;
+        }
+        Ok(())
+    }
 }
 
 impl<D: Disk> LocalStore<D> {
@@ -49,7 +74,7 @@ impl<D: Disk> LocalStore<D> {
     pub fn open(disk: D, path: &Path, sync: bool) -> Result<Self, StoreError> {
         let place = path.display().to_string();
         let root = disk.open_root(path).map_err(ctx("opening", &place))?;
-        Ok(Self { disk, root: Arc::new(root), place, sync })
+        Ok(Self { disk, root: Arc::new(root), root_sync: SharedSync::default(), place, sync })
     }
 
     /// What the archive is called.
@@ -143,10 +168,12 @@ impl<D: Disk> LocalStore<D> {
         }
         swapped?;
         if lasting && !named_before {
-            staging.is_sure().map_err(ctx("committing to", &place))?;
-            staging
-                .synced(&self.place, self.disk.sync_folder(&self.root))
-                .map_err(ctx("syncing", &self.place))?;
+            self.root_sync.covering(|| {
+                staging.is_sure().map_err(ctx("committing to", &place))?;
+                staging
+                    .synced(&self.place, self.disk.sync_folder(&self.root))
+                    .map_err(ctx("syncing", &self.place))
+            })?;
         }
         for key in dropped(job, &before, manifest) {
             remove_if_there(&self.disk, &folder, key.name())
@@ -265,4 +292,57 @@ fn read_all<D: Disk>(disk: &D, file: &D::File) -> io::Result<Vec<u8>> {
     }
     bytes.truncate(filled);
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn who_asks_while_a_sync_is_under_way_waits_for_the_next_and_shares_it() {
+        let shared = SharedSync::default();
+        let syncs = AtomicU64::new(0);
+        let ((entered, first_is_in), (let_go, gate)) = (channel(), channel::<()>());
+        std::thread::scope(|scope| {
+            let (shared, syncs) = (&shared, &syncs);
+            scope.spawn(move || {
+                shared.covering(|| {
+                    syncs.fetch_add(1, Ordering::SeqCst);
+                    entered.send(()).expect("somebody listens");
+                    gate.recv().map_err(drop)
+                })
+            });
+            first_is_in.recv().expect("it began");
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    shared.covering(|| {
+                        syncs.fetch_add(1, Ordering::SeqCst);
+                        Ok::<_, ()>(())
+                    })
+                });
+            }
+            while shared.asked.load(Ordering::SeqCst) < 9 {
+                std::thread::yield_now();
+            }
+            let_go.send(()).expect("it waits");
+        });
+        assert_eq!(
+            syncs.load(Ordering::SeqCst),
+            2,
+            "the first covers none of the others, the second all of them"
+        );
+    }
+
+    #[test]
+    fn a_shared_sync_that_failed_covers_nobody() {
+        let shared = SharedSync::default();
+        assert_eq!(shared.covering(|| Err("the disk is gone")), Err("the disk is gone"));
+        let mut asked = false;
+        let second = shared.covering(|| {
+            asked = true;
+            Err("nothing is sure any more")
+        });
+        assert_eq!((second, asked), (Err("nothing is sure any more"), true));
+    }
 }

@@ -291,7 +291,7 @@ fn play(etags: (Etags, Etags), steps: &[Step], seed: u64, tally: &mut Tally) -> 
         Source { url: "https://first.test/a", etags: etags.0, contents: vec![some_content(0, 4_000, true)] },
         Source { url: "https://mirror.test/a", etags: etags.1, contents: vec![some_content(1, 4_000, true)] },
     ];
-    let cores = usize::from(seed % 2 == 0);
+    let cores = usize::from(seed.is_multiple_of(2));
     let mut process = Process::begin(&disk, cores);
     for (number, step) in steps.iter().enumerate() {
         match *step {
