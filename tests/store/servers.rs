@@ -52,7 +52,14 @@ const AZURITE: Program = Program {
     comes_with: "npm install -g azurite",
 };
 
-type Started = OnceLock<Option<(SocketAddr, Option<Child>)>>;
+/// A server that runs, nothing where its program is not here, or why it does not answer: that is found out once.
+type Started = OnceLock<Result<Option<Server>, String>>;
+
+struct Server {
+    address: SocketAddr,
+    /// Whoever stops it in the end; nobody where it ran before.
+    _keeper: Option<Child>,
+}
 
 /// The S3 server of this process.
 pub(crate) fn s3_server() -> Option<SocketAddr> {
@@ -69,10 +76,13 @@ pub(crate) fn azure_server() -> Option<SocketAddr> {
 impl Program {
     fn address(&self, started: &Started) -> Option<SocketAddr> {
         let server = started.get_or_init(|| match std::env::var(self.named_by) {
-            Ok(running) => Some((running.trim_start_matches("http://").parse().unwrap(), None)),
+            Ok(running) => {
+                let address = running.trim_start_matches("http://").parse().unwrap();
+                Ok(Some(Server { address, _keeper: None }))
+            }
             Err(_) => self.start(),
         });
-        let address = server.as_ref().map(|(address, _)| *address);
+        let address = server.as_ref().unwrap().as_ref().map(|server| server.address);
         if address.is_none() {
             let Self { what, name, comes_with, .. } = self;
             assert!(std::env::var_os(self.required_by).is_none(), "there is no {what}");
@@ -81,23 +91,37 @@ impl Program {
         address
     }
 
-    fn start(&self) -> Option<(SocketAddr, Option<Child>)> {
+    fn start(&self) -> Result<Option<Server>, String> {
+        /// Somebody else may take a port before the server does.
+        const PORTS: usize = 5;
+        /// Tenths of a second that a busy machine may need to start it.
+        const PATIENCE: usize = 3_000;
         let Self { name, args, .. } = self;
-        let is_here = Command::new(name).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        is_here.ok()?;
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        // The shell's input ends with this process, however that ends, and the server then ends too.
-        let script = format!(
-            "{name} {args} {} >/dev/null 2>&1 & server=$!; cat >/dev/null; kill $server",
-            free.port()
-        );
-        let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
-        let answers = (0..600).any(|_| {
-            std::thread::sleep(Duration::from_millis(100));
-            TcpStream::connect(free).is_ok()
-        });
-        assert!(answers, "{name} does not answer at {free}");
-        Some((free, Some(child)))
+        let mut help = Command::new(name);
+        if help.arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+            return Ok(None);
+        }
+        for _ in 0..PORTS {
+            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            // The shell's input ends with this process, however that ends, and the server then ends too; and the shell
+            // ends where the server does.
+            let script = format!(
+                "exec 3<&0; {name} {args} {} >/dev/null 2>&1 3<&- & server=$!; {{ cat <&3 >/dev/null; kill $server; }} & \
+                 wait $server",
+                address.port()
+            );
+            let mut keeper = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+            for _ in 0..PATIENCE {
+                std::thread::sleep(Duration::from_millis(100));
+                if keeper.try_wait().unwrap().is_some() {
+                    break;
+                }
+                if TcpStream::connect(address).is_ok() {
+                    return Ok(Some(Server { address, _keeper: Some(keeper) }));
+                }
+            }
+        }
+        Err(format!("{name} does not answer"))
     }
 }
 
