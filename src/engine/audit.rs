@@ -43,7 +43,7 @@ struct Recorded {
 /// Hears an archive: every record, and whether the files that it names are there with their sizes. Blocks.
 ///
 /// # Errors
-/// That the archive could not be listed.
+/// That the archive could not be listed, or is out of reach.
 pub fn hear_archive(
     store: &Store,
     origin: &Origin,
@@ -54,7 +54,8 @@ pub fn hear_archive(
     let mut records = Records::default();
     let look = |folders: &[String]| {
         progress.add_jobs(folders.len());
-        folders.iter().filter_map(|folder| recorded(store, folder, origin)).collect::<Vec<_>>()
+        let recorded = folders.iter().filter_map(|folder| recorded(store, folder, origin).transpose());
+        recorded.collect::<Result<Vec<_>, _>>()
     };
     survey::survey(store, store.folders()?, stop, look, |batch| {
         for Recorded { job, stands, outputs, birth, alias, unreadable } in batch {
@@ -71,24 +72,24 @@ pub fn hear_archive(
     Ok(records)
 }
 
-fn recorded(store: &Store, folder: &str, origin: &Origin) -> Option<Recorded> {
-    match survey::look(store, folder) {
+fn recorded(store: &Store, folder: &str, origin: &Origin) -> Result<Option<Recorded>, StoreError> {
+    Ok(match survey::look(store, folder)? {
         Look::Nothing => None,
-        Look::Unreadable(_) => {
-            // Which job it was is all that its folder tells.
-            let job = layout::job_in(folder, origin)?;
-            Some(Recorded {
-                job,
-                stands: Stands::Lacking,
-                outputs: 0,
-                birth: None,
-                alias: None,
-                unreadable: true,
-            })
-        }
+        // Which job it was is all that its folder tells.
+        Look::Unreadable(_) => layout::job_in(folder, origin).map(|job| Recorded {
+            job,
+            stands: Stands::Lacking,
+            outputs: 0,
+            birth: None,
+            alias: None,
+            unreadable: true,
+        }),
         Look::Job(job, manifest) => {
-            let present =
-                store.present(&job, &manifest).is_ok_and(|files| files.into_iter().all(|present| present));
+            let present = match store.present(&job, &manifest) {
+                Ok(files) => files.into_iter().all(|present| present),
+                Err(error) if error.is_out_of_reach() => return Err(error),
+                Err(_) => false,
+            };
             Some(Recorded {
                 stands: Stands::of(&manifest, present),
                 outputs: manifest.outputs.unwrap_or(0),
@@ -98,7 +99,7 @@ fn recorded(store: &Store, folder: &str, origin: &Origin) -> Option<Recorded> {
                 job,
             })
         }
-    }
+    })
 }
 
 /// Hears an account's listing of one type, to its end.

@@ -1,7 +1,6 @@
 //! What ends a job or the whole run on this side of the network.
 
 use crate::store::StoreError;
-use crate::store::remote::Kind;
 
 /// How much an error ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,24 +25,18 @@ impl From<StoreError> for Error {
     fn from(source: StoreError) -> Self {
         let scope = match &source {
             StoreError::Io { source, .. } | StoreError::Full { source, .. } => io_scope(source),
-            StoreError::Remote { trouble, .. } => trouble_scope(trouble.kind),
+            StoreError::Remote { trouble, .. } if trouble.kind.is_of_the_bucket() => Scope::Run,
             StoreError::BadPlace { .. } | StoreError::Busy { .. } | StoreError::NoArchive { .. } => {
                 Scope::Run
             }
-            StoreError::Conflict { .. }
+            // What one object met says nothing of the others; a bucket that cannot be used ends them all.
+            StoreError::Remote { .. }
+            | StoreError::Conflict { .. }
             | StoreError::Foreign { .. }
             | StoreError::Newer { .. }
             | StoreError::Unfit { .. } => Scope::Job,
         };
         Self { scope, source }
-    }
-}
-
-/// What one object met says nothing of the others; a bucket that cannot be used ends them all.
-fn trouble_scope(kind: Kind) -> Scope {
-    match kind {
-        Kind::Refused => Scope::Job,
-        Kind::NoBucket | Kind::Denied | Kind::NoCredentials | Kind::Unfit | Kind::Unreachable => Scope::Run,
     }
 }
 

@@ -23,7 +23,7 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::fetch::{self, Ended};
-use super::survey::Progress;
+use super::survey::{self, Look, Progress};
 use super::verify::{self, VerifyOptions};
 use super::{Error, Scope, Session, record};
 use crate::job::{Asked, JobRef};
@@ -189,6 +189,7 @@ impl Mender {
                 RecordState::Newer
             }
             Ok(Record::Nothing | Record::Damaged { .. } | Record::Misplaced { .. }) => RecordState::Lost,
+            Err(error) if error.is_out_of_reach() => return found.map(|_| Vec::new()).map_err(Error::from),
             Err(error) => {
                 case.trouble = Some(Left::Local(error.to_string()));
                 RecordState::Newer
@@ -378,7 +379,7 @@ impl Mender {
     /// own sources, and everything that lies in its folder is put aside first unless it is proven right.
     async fn mend_record(&self, case: &mut Case) -> Result<(), Error> {
         let (copies, folder) = (Arc::clone(&self.copies), case.folder.clone());
-        let other = blocking(move || copies.other_record(&folder)).await;
+        let other = blocking(move || copies.other_record(&folder)).await?;
         let own =
             self.session.as_ref().and_then(|session| layout::job_in(&case.folder, session.api.origin()));
         let mut offers = Offers { twin: false, other: other.is_some(), ask: own.is_some() };
@@ -429,7 +430,12 @@ impl Mender {
             let (mut here, mut brought) = (Vec::new(), Vec::new());
             for file in wanted {
                 let Some(key) = Key::recorded(&of_job, &file.path) else { return Ok(None) };
-                if store.hash(&key).is_ok_and(|seen| seen == (file.sha256, file.bytes)) {
+                let is_here = match store.hash(&key) {
+                    Ok(seen) => seen == (file.sha256, file.bytes),
+                    Err(error) if error.is_out_of_reach() => return Err(error),
+                    Err(_) => false,
+                };
+                if is_here {
                     here.push(file.path);
                 } else if let Some(copy) = sources.bring_other(&staging, &of_job, &file)? {
                     brought.push(copy);
@@ -457,12 +463,12 @@ impl Mender {
             let (options, stop, progress) =
                 (VerifyOptions::default(), CancellationToken::new(), Progress::default());
             verify::verify_these(&store, one, 1, &options, &stop, &progress, |finding| after.push(finding))?;
-            Ok::<_, StoreError>((after, store.record_in(&folder).ok()))
+            Ok::<_, StoreError>((after, survey::look(&store, &folder)?))
         });
-        let (after, record) = looked.await?;
-        let manifest = match record {
-            Some(Record::Sound(manifest, _)) => Some(manifest),
-            _ => None,
+        let (after, look) = looked.await?;
+        let manifest = match look {
+            Look::Job(_, manifest) => Some(manifest),
+            Look::Nothing | Look::Unreadable(_) => None,
         };
         let of_findings = case.findings.iter().map(|finding| Mended {
             place: finding.place(),

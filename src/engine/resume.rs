@@ -42,8 +42,9 @@ pub async fn resume(session: &Arc<Session>, which: &Which) -> Option<Stop> {
     let (store, which, token) = (session.store.clone(), which.clone(), session.stop.clone());
     let (sender, jobs) = sync_channel(READ_AHEAD);
     let looking = tokio::task::spawn_blocking(move || {
-        let look =
-            |folders: &[String]| folders.iter().filter_map(|folder| ask(&store, folder, &which)).collect();
+        let look = |folders: &[String]| {
+            folders.iter().filter_map(|folder| ask(&store, folder, &which).transpose()).collect()
+        };
         let folders = store.folders()?;
         survey::survey(&store, folders, &token, look, |batch: Vec<Ref>| sender.send(batch).is_ok())
     });
@@ -61,22 +62,23 @@ fn batches(jobs: Receiver<Vec<Ref>>) -> impl Iterator<Item = Ref> + Send + 'stat
     jobs.into_iter().flatten()
 }
 
-fn ask(store: &Store, folder: &str, which: &Which) -> Option<Ref> {
+fn ask(store: &Store, folder: &str, which: &Which) -> Result<Option<Ref>, StoreError> {
     let told = |why| Some(Err(BadRef { place: format!("{folder}/{MANIFEST_NAME}"), why }));
-    let (job, manifest) = match survey::look(store, folder) {
-        Look::Nothing => return None,
-        Look::Unreadable(why) => return told(why),
+    let (job, manifest) = match survey::look(store, folder)? {
+        Look::Nothing => return Ok(None),
+        Look::Unreadable(why) => return Ok(told(why)),
         Look::Job(job, manifest) => (job, manifest),
     };
-    match is_open(store, &job, &manifest, which.gone) {
+    Ok(match is_open(store, &job, &manifest, which.gone) {
         Ok(false) => None,
+        Err(error) if error.is_out_of_reach() => return Err(error),
         Err(error) => told(error.to_string()),
         Ok(true) if job.origin != which.origin => told(format!(
             "belongs to {}, but the key is only for {}; use --base-url {} if the key is meant for it",
             job.origin, which.origin, job.origin
         )),
         Ok(true) => Some(Ok(Asked::new(job))),
-    }
+    })
 }
 
 fn is_open(store: &Store, job: &JobRef, manifest: &Manifest, gone: bool) -> Result<bool, StoreError> {

@@ -14,7 +14,7 @@ use super::sorted::sorted;
 use crate::census::Census;
 use crate::job::JobRef;
 use crate::manifest::Manifest;
-use crate::store::{Folders, Record, Store, StoreError};
+use crate::store::{Folders, Store, StoreError};
 
 /// Folders that are looked at together.
 const BATCH: usize = 64;
@@ -58,12 +58,12 @@ impl Progress {
 /// the order of the folders. Blocks. Ends early, and well, where `stop` is cancelled or `take` says `false`.
 ///
 /// # Errors
-/// The folders' own.
+/// The folders' own, and the first of `look`: no further batch is begun then.
 pub fn survey<T: Send>(
     store: &Store,
     folders: Folders,
     stop: &CancellationToken,
-    look: impl Fn(&[String]) -> T + Sync,
+    look: impl Fn(&[String]) -> Result<T, StoreError> + Sync,
     mut take: impl FnMut(T) -> bool,
 ) -> Result<(), StoreError> {
     let threads = store.readers();
@@ -84,8 +84,10 @@ pub fn survey<T: Send>(
             scope.spawn(|| {
                 while let Some((number, batch)) = desk.give(stop) {
                     let _guard = Working(&desk);
-                    let found = look(&batch);
-                    desk.lock().done.insert(number, found);
+                    match look(&batch) {
+                        Ok(found) => drop(desk.lock().done.insert(number, found)),
+                        Err(error) => desk.fail(error),
+                    }
                 }
             });
         }
@@ -112,24 +114,30 @@ pub enum Look {
 }
 
 /// Reads the record in a folder. Blocks for one small read.
-#[must_use]
-pub fn look(store: &Store, folder: &str) -> Look {
-    let record = store.record_in(folder).map_err(|error| error.to_string()).and_then(Record::sound);
-    match record {
+///
+/// # Errors
+/// That the archive is out of reach, which says nothing of this record.
+pub fn look(store: &Store, folder: &str) -> Result<Look, StoreError> {
+    let record = match store.record_in(folder) {
+        Ok(record) => record.sound(),
+        Err(error) if error.is_out_of_reach() => return Err(error),
+        Err(error) => Err(error.to_string()),
+    };
+    Ok(match record {
         Ok(None) => Look::Nothing,
         Err(why) => Look::Unreadable(why),
         Ok(Some((manifest, _))) => match manifest.job.to_job() {
             Ok(job) => Look::Job(job, manifest),
             Err(error) => Look::Unreadable(error.to_string()),
         },
-    }
+    })
 }
 
 /// Reads every record in the natural order of the folders; gives each of them to `make` on one of the store's threads, and
 /// what it made of them to `take` on this one, in that order and some at a time. Blocks; ends as [`survey`] does.
 ///
 /// # Errors
-/// That the archive could not be listed.
+/// That the archive could not be listed, or is out of reach.
 pub fn in_order<T: Send>(
     store: &Store,
     stop: &CancellationToken,
@@ -138,9 +146,12 @@ pub fn in_order<T: Send>(
     take: impl FnMut(Vec<T>) -> bool,
 ) -> Result<(), StoreError> {
     let read = |folders: &[String]| {
-        let batch = folders.iter().filter_map(|folder| make(look(store, folder))).collect();
+        let mut batch = Vec::new();
+        for folder in folders {
+            batch.extend(make(look(store, folder)?));
+        }
         progress.add_jobs(folders.len());
-        batch
+        Ok(batch)
     };
     survey(store, sorted(store)?, stop, read, take)
 }
@@ -148,20 +159,20 @@ pub fn in_order<T: Send>(
 /// Counts what an archive holds. Blocks.
 ///
 /// # Errors
-/// That the archive could not be listed.
+/// That the archive could not be listed, or is out of reach.
 pub fn count(store: &Store, stop: &CancellationToken, progress: &Progress) -> Result<Census, StoreError> {
     let now = super::unix_seconds();
     let count = |folders: &[String]| {
         let mut part = Census::default();
         for folder in folders {
-            match look(store, folder) {
+            match look(store, folder)? {
                 Look::Nothing => {}
                 Look::Unreadable(why) => part.note_unreadable(folder, why),
                 Look::Job(job, manifest) => part.note(&job, &manifest, now),
             }
         }
         progress.add_jobs(folders.len());
-        part
+        Ok(part)
     };
     let mut whole = Census { counted_at: now, ..Census::default() };
     survey(store, store.folders()?, stop, count, |part| {
@@ -238,6 +249,12 @@ impl<T> Desk<T> {
         self.lock().folders = None;
         self.changed.notify_all();
     }
+
+    /// Ends the survey: this batch will never come, and no further one is given out.
+    fn fail(&self, error: StoreError) {
+        self.lock().failed.get_or_insert(error);
+        self.close();
+    }
 }
 
 impl<T> DeskState<T> {
@@ -247,7 +264,7 @@ impl<T> DeskState<T> {
             match self.folders.as_mut().and_then(Iterator::next) {
                 Some(Ok(name)) => batch.push(name),
                 Some(Err(error)) => {
-                    self.failed = Some(error);
+                    self.failed.get_or_insert(error);
                     self.folders = None;
                 }
                 None => {
@@ -302,7 +319,7 @@ mod tests {
             // Early batches take longest.
             let first: u64 = batch[0].parse().unwrap();
             std::thread::sleep(std::time::Duration::from_micros(2_000 - first));
-            batch.to_vec()
+            Ok(batch.to_vec())
         };
         survey(&store, sorted(&store).unwrap(), &CancellationToken::new(), look, |batch| {
             seen.extend(batch);
@@ -321,7 +338,7 @@ mod tests {
             &store,
             store.folders().unwrap(),
             &CancellationToken::new(),
-            |_| (),
+            |_| Ok(()),
             |()| {
                 taken += 1;
                 taken < 3
@@ -331,7 +348,7 @@ mod tests {
         assert_eq!(taken, 3);
         let stop = CancellationToken::new();
         stop.cancel();
-        survey(&store, store.folders().unwrap(), &stop, |_| (), |()| panic!("nothing is taken")).unwrap();
+        survey(&store, store.folders().unwrap(), &stop, |_| Ok(()), |()| panic!("nothing is taken")).unwrap();
     }
 
     #[test]
@@ -339,7 +356,10 @@ mod tests {
     fn a_panic_ends_the_survey_and_hangs_nobody() {
         let names: Vec<String> = (0..2_000).map(|id| id.to_string()).collect();
         let (_dir, store) = archive(&names);
-        let look = |batch: &[String]| assert!(!batch.contains(&"64".into()), "a look that fails");
+        let look = |batch: &[String]| {
+            assert!(!batch.contains(&"64".into()), "a look that fails");
+            Ok(())
+        };
         let _ = survey(&store, sorted(&store).unwrap(), &CancellationToken::new(), look, |()| true);
     }
 
@@ -350,11 +370,31 @@ mod tests {
         let folders =
             (0..100).map(|id| Ok(id.to_string())).chain(std::iter::once_with(move || Err(broken())));
         let mut seen = 0;
-        let ended = survey(&store, Box::new(folders), &CancellationToken::new(), <[String]>::len, |count| {
+        let look = |batch: &[String]| Ok(batch.len());
+        let ended = survey(&store, Box::new(folders), &CancellationToken::new(), look, |count| {
             seen += count;
             true
         });
         assert!(matches!(ended, Err(StoreError::NoArchive { .. })), "{ended:?}");
         assert_eq!(seen, 100);
+    }
+
+    #[test]
+    fn a_look_that_fails_ends_the_survey_with_its_reason_and_what_came_before_is_taken() {
+        let names: Vec<String> = (0..2_000).map(|id| id.to_string()).collect();
+        let (_dir, store) = archive(&names);
+        let look = |batch: &[String]| {
+            if batch.contains(&"640".into()) {
+                return Err(StoreError::NoArchive { place: "x".into(), why: "gone meanwhile" });
+            }
+            Ok(batch.to_vec())
+        };
+        let mut seen = Vec::new();
+        let ended = survey(&store, sorted(&store).unwrap(), &CancellationToken::new(), look, |batch| {
+            seen.extend(batch);
+            true
+        });
+        assert!(matches!(ended, Err(StoreError::NoArchive { .. })), "{ended:?}");
+        assert_eq!(seen, names[..640]);
     }
 }

@@ -204,7 +204,7 @@ impl BoardState {
                 Some(Ok(name)) if share.holds(&name) => names.push(name),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {
-                    self.failed = Some(error);
+                    self.failed.get_or_insert(error);
                     self.folders = None;
                     break;
                 }
@@ -294,11 +294,11 @@ impl Worker<'_> {
                 (Some(key), Verdict::Whole) if !self.options.quick => {
                     waiting.push(Waiting { bytes: file.bytes, sha256: file.sha256, key, version });
                 }
-                (_, verdict) => self.judged(folder, &file.path, verdict, file.bytes, version),
+                (_, verdict) => self.judged(folder, &file.path, verdict, file.bytes, version)?,
             }
         }
         for name in verdict::unrecorded(&manifest.files, names.iter().map(|(name, _)| name.as_str())) {
-            self.confirm(folder, name, Verdict::Extra, Some(version));
+            self.confirm(folder, name, Verdict::Extra, Some(version))?;
         }
         if !waiting.is_empty() {
             self.board.lock().files.extend(waiting);
@@ -317,10 +317,10 @@ impl Worker<'_> {
         let strays: Vec<&str> =
             verdict::strays(job.as_ref(), names.iter().map(|(name, _)| name.as_str())).collect();
         if !strays.is_empty() {
-            self.confirm(folder, MANIFEST_NAME, Verdict::Missing, None);
+            self.confirm(folder, MANIFEST_NAME, Verdict::Missing, None)?;
         }
         for name in strays {
-            self.confirm(folder, name, Verdict::Extra, None);
+            self.confirm(folder, name, Verdict::Extra, None)?;
         }
         Ok(())
     }
@@ -341,35 +341,56 @@ impl Worker<'_> {
             Err(error) if error.is_out_of_reach() => return self.board.fail(error),
             Err(error) => Verdict::Unreadable(error.to_string()),
         };
-        self.judged(file.key.folder(), file.key.name(), verdict, file.bytes, file.version);
+        if let Err(error) = self.judged(file.key.folder(), file.key.name(), verdict, file.bytes, file.version)
+        {
+            self.board.fail(error);
+        }
     }
 
-    fn judged(&mut self, folder: &str, name: &str, verdict: Verdict, bytes: u64, version: Version) {
+    fn judged(
+        &mut self,
+        folder: &str,
+        name: &str,
+        verdict: Verdict,
+        bytes: u64,
+        version: Version,
+    ) -> Result<(), StoreError> {
         self.progress.add_file();
         if verdict == Verdict::Whole {
             self.tally.whole_bytes += bytes;
             self.find(folder, name, verdict);
-        } else {
-            self.confirm(folder, name, verdict, Some(version));
+            return Ok(());
         }
+        self.confirm(folder, name, verdict, Some(version))
     }
 
     /// Reports a fault, unless another process is writing to the job: then what was seen may have been a commit half
     /// way. So it is looked at once more when no commit is under way.
-    fn confirm(&mut self, folder: &str, name: &str, verdict: Verdict, judged_by: Option<Version>) {
+    ///
+    /// # Errors
+    /// That the archive is out of reach, and nothing can be told of the fault.
+    fn confirm(
+        &mut self,
+        folder: &str,
+        name: &str,
+        verdict: Verdict,
+        judged_by: Option<Version>,
+    ) -> Result<(), StoreError> {
         self.store.settle(folder);
         let now = match self.store.record_in(folder) {
             Ok(Record::Sound(_, version)) => Some(version),
+            Err(error) if error.is_out_of_reach() => return Err(error),
             _ => None,
         };
-        let is_there = || {
-            let names = self.store.names(folder).unwrap_or_default();
-            name != MANIFEST_NAME && names.iter().any(|(there, _)| there == name)
+        let is_there = || match self.store.names(folder) {
+            Ok(names) => Ok(name != MANIFEST_NAME && names.iter().any(|(there, _)| there == name)),
+            Err(error) if error.is_out_of_reach() => Err(error),
+            Err(_) => Ok(false),
         };
         let still = match &verdict {
             _ if now != judged_by => false,
-            Verdict::Missing => !is_there(),
-            Verdict::Extra => is_there(),
+            Verdict::Missing => !is_there()?,
+            Verdict::Extra => is_there()?,
             // What a record names is never written again, so its bytes are not those of a commit half way.
             Verdict::Whole | Verdict::Damaged(_) | Verdict::Unreadable(_) => true,
         };
@@ -378,6 +399,7 @@ impl Worker<'_> {
         } else {
             self.tally.changed += 1;
         }
+        Ok(())
     }
 
     fn find(&mut self, folder: &str, name: &str, verdict: Verdict) {

@@ -25,7 +25,7 @@ pub use disk::Entry;
 use disk::{Disk, RealDisk};
 use local::LocalStore;
 pub use look::{Found, Leftover, LeftoverKind, Record, Version};
-use remote::{Kind, Place, RemoteStore, Trouble};
+use remote::{Place, RemoteStore, Trouble};
 use short::Short;
 
 /// Commits to a folder that run at once: their syncs then group in the kernel, and more bring nothing.
@@ -141,16 +141,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether it says nothing of the one file or record that was asked for: the bucket is out of reach for all of them.
+    /// Whether it says nothing of the one file or record that was asked for: the archive is out of reach for all of them.
     #[must_use]
     pub fn is_out_of_reach(&self) -> bool {
         match self {
-            Self::Remote { trouble, .. } => match trouble.kind {
-                Kind::NoBucket | Kind::NoCredentials | Kind::Unreachable => true,
-                Kind::Denied | Kind::Unfit | Kind::Refused => false,
-            },
-            Self::Io { .. }
-            | Self::Full { .. }
+            Self::Remote { trouble, .. } => trouble.kind.is_of_the_bucket(),
+            Self::Io { source, .. } => is_of_the_system(source),
+            Self::Full { .. }
             | Self::BadPlace { .. }
             | Self::Unfit { .. }
             | Self::NoArchive { .. }
@@ -465,6 +462,22 @@ fn no_room<D: Disk>(
     StoreError::Full { doing, place: place.into(), needed, free, source }
 }
 
+/// Whether the system says nothing of the file that was asked for: a share or a drive that is no longer there, or no room
+/// for one more open file.
+fn is_of_the_system(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let no_room = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
+    let no_share = matches!(
+        error.kind(),
+        io::ErrorKind::NotConnected
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+    );
+    no_room || no_share
+}
+
 fn shortage(needed: Option<u64>, free: Option<u64>) -> String {
     let needed = needed.map(|bytes| format!("{} more needed", amount(bytes)));
     let free = free.map(|bytes| format!("{} free", amount(bytes)));
@@ -479,4 +492,41 @@ fn amount(bytes: u64) -> String {
 
 fn at(place: &str, name: &str) -> String {
     if place.ends_with('/') { format!("{place}{name}") } else { format!("{place}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_file_met_is_told_apart_from_an_archive_that_is_out_of_reach() {
+        use remote::Kind;
+        use rustix::io::Errno;
+        let io = |errno: Errno| StoreError::Io { doing: "opening", place: "x".into(), source: errno.into() };
+        let of = |kind| StoreError::Remote {
+            doing: "reading",
+            place: "s3://x".into(),
+            trouble: Trouble::new(kind, "x"),
+        };
+        let table = [
+            (io(Errno::IO), false),
+            (io(Errno::ACCESS), false),
+            (io(Errno::NOENT), false),
+            (io(Errno::MFILE), true),
+            (io(Errno::NFILE), true),
+            (io(Errno::NOTCONN), true),
+            (io(Errno::TIMEDOUT), true),
+            (io(Errno::HOSTUNREACH), true),
+            (of(Kind::Refused), false),
+            (of(Kind::Denied), true),
+            (of(Kind::NoBucket), true),
+            (of(Kind::NoCredentials), true),
+            (of(Kind::Unfit), true),
+            (of(Kind::Unreachable), true),
+            (StoreError::Busy { place: "x".into(), holder: None }, false),
+        ];
+        for (error, want) in table {
+            assert_eq!(error.is_out_of_reach(), want, "{error}");
+        }
+    }
 }

@@ -28,6 +28,7 @@
 mod address;
 mod bucket;
 mod commit;
+mod credentials;
 mod trouble;
 mod upload;
 

@@ -154,7 +154,7 @@ fn as_many_files_are_open_as_transfers_need_and_few_more() {
     let running = world.get(&["147", "-j", "8"]).spawn();
     world.media.wait_for_body_bytes(8 * 30_000);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while world.staged().iter().filter(|name| name.ends_with(".part")).count() < 8 {
+    while world.staged().iter().filter_map(|name| name.strip_suffix(".part")).count() < 8 {
         assert!(Instant::now() < deadline, "only {:?} are staged", world.staged());
         std::thread::sleep(Duration::from_millis(5));
     }

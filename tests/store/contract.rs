@@ -23,6 +23,12 @@ macro_rules! on_every_kind_of_archive {
         mod s3 {
             $(#[test] fn $promise() { super::Place::s3().iter().for_each(super::$promise); })*
         }
+        mod azure {
+            $(#[test] fn $promise() { super::Place::azure().iter().for_each(super::$promise); })*
+        }
+        mod google {
+            $(#[test] fn $promise() { super::Place::google().iter().for_each(super::$promise); })*
+        }
     };
 }
 
@@ -328,6 +334,16 @@ mod two_writers {
     #[test]
     fn one_wins_in_memory() {
         of_two_writers_one_wins_and_its_record_is_true(&Place::memory());
+    }
+
+    #[test]
+    fn one_wins_on_azure() {
+        Place::azure().iter().for_each(of_two_writers_one_wins_and_its_record_is_true);
+    }
+
+    #[test]
+    fn one_wins_on_google() {
+        Place::google().iter().for_each(of_two_writers_one_wins_and_its_record_is_true);
     }
 
     /// Through the proxy, which lets one write pass at a time: moto looks and writes in two steps.

@@ -14,9 +14,10 @@ use vfetch::manifest::{Digest, Manifest};
 use vfetch::store::remote::Kind;
 use vfetch::store::{Found, StoreError};
 
-use super::places::{Place, file, job, record, request, s3_client, s3_server};
+use super::places::{Place, file, job, record};
 use super::proxy::Fault::{Answer, AnswerAfter, Cut, LoseAnswer};
 use super::proxy::{Fault, Proxy};
+use super::servers::{new_bucket, request, s3_client, s3_server};
 
 /// More tries than any client makes.
 const FOR_EVER: usize = 1_000_000;
@@ -359,7 +360,7 @@ fn one_machine_has_one_writer() {
 #[test]
 fn an_object_that_stands_for_a_folder_is_no_file() {
     let Some(server) = s3_server() else { return };
-    let bucket = super::places::new_bucket(server);
+    let bucket = new_bucket(server);
     let place = Place::s3_at(server, &bucket);
     place.commit_first(&job("147"), &[(0, b"a")]);
     for below in ["147/", "", ".vfetch/quarantine/"] {
@@ -390,7 +391,7 @@ fn unfinished_uploads(proxy: &Proxy) -> usize {
 #[test]
 fn objects_tell_what_kind_of_content_they_are() {
     let Some(server) = s3_server() else { return };
-    let bucket = super::places::new_bucket(server);
+    let bucket = new_bucket(server);
     let place = Place::s3_at(server, &bucket);
     place.commit_first(&job("147"), &[(0, b"a"), (1, &large())]);
     for (name, want) in

@@ -1,16 +1,13 @@
 //! Archives of every kind, and what a test does to them besides what the store offers.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
+use object_store::list::PaginatedListStore;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
-use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +19,9 @@ use vfetch::manifest::{Digest, FileRecord, Manifest};
 use vfetch::store::remote::RemoteStore;
 use vfetch::store::{Found, Open, Proven, Staging, Store, StoreError, Version};
 use vfetch::verdict::Verdict;
+
+use super::google::{Translator, google_client};
+use super::servers::{azure_client, azure_server, new_bucket, new_container, s3_client, s3_server};
 
 /// Below which the archive lies in a bucket: two segments, so that none of them is taken for granted.
 const PREFIX: &str = "clips/2026";
@@ -91,9 +91,34 @@ impl Place {
 
     /// A bucket on an S3 server at this address, which may be a proxy's.
     pub(crate) fn s3_at(server: SocketAddr, bucket: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        let client = Arc::new(s3_client(server, bucket));
-        let place = format!("s3://{bucket}/{PREFIX}");
+        Self::with_pages(s3_client(server, bucket), &format!("s3://{bucket}"))
+    }
+
+    /// A new container on the Azure server; `None` where there is no server, said on standard output.
+    pub(crate) fn azure() -> Option<Self> {
+        let server = azure_server()?;
+        Some(Self::azure_at(server, &new_container(server)))
+    }
+
+    /// A container on an Azure server at this address, which may be a proxy's.
+    pub(crate) fn azure_at(server: SocketAddr, container: &str) -> Self {
+        Self::with_pages(azure_client(server, container), &format!("az://{container}"))
+    }
+
+    /// A new bucket behind Google's dialect; `None` where there is no S3 server, said on standard output.
+    pub(crate) fn google() -> Option<Self> {
+        let translator = Translator::new()?;
+        Some(Self::google_at(translator.address, &translator.bucket))
+    }
+
+    /// A bucket behind Google's dialect at this address, which may be a proxy's.
+    pub(crate) fn google_at(server: SocketAddr, bucket: &str) -> Self {
+        Self::with_pages(google_client(server, bucket), &format!("gs://{bucket}"))
+    }
+
+    fn with_pages(client: impl ObjectStore + PaginatedListStore, bucket: &str) -> Self {
+        let (folder, client) = (TempDir::new().unwrap(), Arc::new(client));
+        let place = format!("{bucket}/{PREFIX}");
         let remote =
             RemoteStore::over(Arc::clone(&client) as _, Some(Arc::clone(&client) as _), PREFIX, &place)
                 .unwrap();
@@ -198,9 +223,16 @@ impl Place {
 
     /// What verifying finds, sorted.
     pub(crate) fn verify(&self) -> Result<Vec<String>, StoreError> {
+        let mut found = Vec::new();
+        self.verify_into(&mut |finding| found.push(finding))?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// Gives what verifying finds to `take`, in no order; what was found before an error too.
+    pub(crate) fn verify_into(&self, take: &mut dyn FnMut(String)) -> Result<(), StoreError> {
         let (options, stop, progress) =
             (VerifyOptions::default(), CancellationToken::new(), Progress::default());
-        let mut found = Vec::new();
         verify(&self.store, &options, &stop, &progress, |finding| {
             let word = match finding.verdict {
                 Verdict::Whole => "whole",
@@ -209,10 +241,9 @@ impl Place {
                 Verdict::Extra => "extra",
                 Verdict::Unreadable(_) => "unreadable",
             };
-            found.push(format!("{} {word}", finding.place()));
+            take(format!("{} {word}", finding.place()));
         })?;
-        found.sort();
-        Ok(found)
+        Ok(())
     }
 
     /// How many files wait in the staging area.
@@ -251,83 +282,4 @@ pub(crate) fn file(job: &JobRef, output: usize, bytes: &[u8], by_digest: bool) -
     let record = json!({"output": output, "path": key.name(), "bytes": bytes.len(), "sha256": digest, "kind": "gif",
         "source": "https://media.test/a.gif", "rung": "output", "attempts": 1, "archived_at": "2026-01-02T03:04:05Z"});
     serde_json::from_value(record).unwrap()
-}
-
-/// A client without much patience: what the tests break stays broken.
-pub(crate) fn s3_client(server: SocketAddr, bucket: &str) -> AmazonS3 {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let backoff = BackoffConfig {
-        init_backoff: Duration::from_millis(5),
-        max_backoff: Duration::from_millis(20),
-        base: 2.0,
-    };
-    AmazonS3Builder::new()
-        .with_endpoint(format!("http://{server}"))
-        .with_allow_http(true)
-        .with_bucket_name(bucket)
-        .with_access_key_id("AKIATESTTESTTEST")
-        .with_secret_access_key("topsecret")
-        .with_checksum_algorithm(Checksum::SHA256)
-        .with_disable_bulk_delete(true)
-        .with_retry(RetryConfig { backoff, max_retries: 3, retry_timeout: Duration::from_secs(60) })
-        .build()
-        .unwrap()
-}
-
-/// Makes a bucket that no other test has.
-pub(crate) fn new_bucket(server: SocketAddr) -> String {
-    let bucket = format!("vfetch-{:016x}", fastrand::u64(..));
-    let answer = request(server, "PUT", &format!("/{bucket}"));
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    bucket
-}
-
-/// One plain request without a body; the whole answer.
-pub(crate) fn request(server: SocketAddr, method: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(server).unwrap();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-/// The S3 server of this process, started by whoever asks first.
-pub(crate) fn s3_server() -> Option<SocketAddr> {
-    static SERVER: OnceLock<Option<(SocketAddr, Option<Child>)>> = OnceLock::new();
-    let server = SERVER.get_or_init(|| match std::env::var("VFETCH_TEST_S3") {
-        Ok(running) => Some((running.trim_start_matches("http://").parse().unwrap(), None)),
-        Err(_) => start_moto(),
-    });
-    let address = server.as_ref().map(|(address, _)| *address);
-    if address.is_none() {
-        assert!(std::env::var_os("VFETCH_TEST_REQUIRE_S3").is_none(), "there is no S3 server");
-        println!(
-            "skipped: there is no S3 server; pip install 'moto[server]' brings one, as moto_server in the path"
-        );
-    }
-    address
-}
-
-fn start_moto() -> Option<(SocketAddr, Option<Child>)> {
-    if Command::new("moto_server").arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
-    {
-        return None;
-    }
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    // The shell's input ends with this process, however that ends, and the server then ends too.
-    let script = format!(
-        "moto_server -H 127.0.0.1 -p {} >/dev/null 2>&1 & server=$!; cat >/dev/null; kill $server",
-        free.port()
-    );
-    let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
-    let answers = (0..600).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        TcpStream::connect(free).is_ok()
-    });
-    assert!(answers, "moto_server does not answer at {free}");
-    Some((free, Some(child)))
 }

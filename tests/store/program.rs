@@ -7,9 +7,9 @@ use futures::TryStreamExt;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::places::s3_client;
 use super::proxy::Fault::Answer;
 use super::proxy::Proxy;
+use super::servers::s3_client;
 use super::support::run::Signal;
 use super::support::{Answer as Reply, Content, Get, Mirror, World};
 
@@ -52,12 +52,16 @@ impl Cloud {
 
     /// The exit code and the standard output of a command on the bucket, whatever is in there.
     fn output(&self, command: &str, args: &[&str]) -> (i32, String) {
+        let ended = self.ended(command, args);
+        (ended.status.code().unwrap(), String::from_utf8(ended.stdout).unwrap())
+    }
+
+    fn ended(&self, command: &str, args: &[&str]) -> std::process::Output {
         let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_vfetch"));
         program.arg(command).arg(&self.place).args(args).env("AWS_ALLOW_HTTP", "true");
         program.env("AWS_ENDPOINT_URL", format!("http://{}", self.proxy.address));
         program.env("AWS_ACCESS_KEY_ID", "AKIATESTTESTTEST").env("AWS_SECRET_ACCESS_KEY", "topsecret");
-        let ended = program.output().unwrap();
-        (ended.status.code().unwrap(), String::from_utf8(ended.stdout).unwrap())
+        program.env("MODELSLAB_API_KEY", "unused").output().unwrap()
     }
 
     /// Writes an object behind the archive's back.
@@ -76,7 +80,7 @@ fn with_credentials(get: Get<'_>) -> Get<'_> {
 }
 
 /// Lays a copy of what is below `clips/` into a folder, in place of the copy before.
-async fn copy_down(client: &impl ObjectStore, to: &Path) {
+pub(super) async fn copy_down(client: &dyn ObjectStore, to: &Path) {
     for entry in std::fs::read_dir(to).into_iter().flatten().flatten() {
         if entry.file_name() != ".vfetch" {
             std::fs::remove_dir_all(entry.path()).unwrap();
@@ -247,6 +251,44 @@ fn every_command_takes_a_bucket() {
     world.media.on("/late.mp4", Reply::file(&clips[2]));
     cloud.command("resume", &["--staging", staging]).run().exits(0);
     world.holds("149", 1, &clips[2]);
+    cloud.command("verify", &[]).run().exits(0);
+}
+
+#[test]
+fn a_bucket_that_turns_us_away_midway_ends_every_command_and_is_no_damage() {
+    let Some(cloud) = Cloud::new() else { return };
+    let world = &cloud.world;
+    for (id, seed) in [("147", 1), ("148", 2)] {
+        let clip = world.content(Content::gif(seed, 1_000));
+        world.job(id, Reply::success(&[world.media.on(&format!("/{id}.gif"), Reply::file(&clip))]));
+    }
+    cloud.get(&["147", "148"]).run().exits(0);
+    let staging = world.archive();
+    let staging = staging.to_str().unwrap();
+    let commands: [(&str, &[&str]); 7] = [
+        ("verify", &[]),
+        ("status", &[]),
+        ("list", &[]),
+        ("export", &[]),
+        ("audit", &["--offline"]),
+        ("resume", &["--staging", staging]),
+        ("repair", &["--offline", "--staging", staging]),
+    ];
+    let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+    for part in ["148/manifest.json", "148%2F"] {
+        for (command, args) in commands {
+            cloud.proxy.on("GET", part, 1_000, Answer(403, denied));
+            let ended = cloud.ended(command, args);
+            cloud.proxy.heal();
+            // These read no more than the record.
+            let is_content = part == "148%2F" && matches!(command, "status" | "list" | "export");
+            let said = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
+            assert_eq!(ended.status.code(), Some(if is_content { 0 } else { 5 }), "{command}: {said}");
+            assert!(is_content || said.contains("AccessDenied"), "{command}: {said}");
+            let blamed = ["unreadable record", "cannot be used", "148/manifest.json  "];
+            assert!(!blamed.iter().any(|blame| said.contains(blame)), "{command}: {said}");
+        }
+    }
     cloud.command("verify", &[]).run().exits(0);
 }
 

@@ -1,4 +1,4 @@
-//! A proxy in front of the S3 server that misbehaves on cue, and remembers what passed.
+//! A proxy in front of a server that misbehaves on cue, and remembers what passed.
 //!
 //! It speaks one request a connection, forwards a request as it came, and lets one write pass at a time, as a real store
 //! decides each condition at one moment.
@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
 
-use super::places::{Place, new_bucket, s3_server};
+use super::places::Place;
+use super::servers::{new_bucket, s3_server};
 
 /// What is done with a request in place of passing it on and its answer back.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,8 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     writes: Mutex<()>,
     without_conditions: Mutex<bool>,
+    /// How many requests it still answers; `None` where there is no end to them.
+    lives: Mutex<Option<usize>>,
 }
 
 pub(crate) struct Proxy {
@@ -62,6 +65,11 @@ impl Proxy {
     /// In front of the S3 server, with a new bucket; `None` where there is no server.
     pub(crate) fn new() -> Option<Self> {
         let server = s3_server()?;
+        Some(Self::before(server, new_bucket(server)))
+    }
+
+    /// In front of any server, with a bucket that it has.
+    pub(crate) fn before(server: SocketAddr, bucket: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -76,7 +84,7 @@ impl Proxy {
                 });
             }
         });
-        Some(Self { address, server, bucket: new_bucket(server), state })
+        Self { address, server, bucket, state }
     }
 
     /// An archive in the bucket, through the proxy.
@@ -89,9 +97,20 @@ impl Proxy {
         self.state.rules.lock().unwrap().push(Rule { method, part: part.into(), fault, times });
     }
 
+    /// After so many requests more it closes every connection without an answer.
+    pub(crate) fn dies_after(&self, requests: usize) {
+        *self.state.lives.lock().unwrap() = Some(requests);
+    }
+
     /// All is well again.
     pub(crate) fn heal(&self) {
         self.state.rules.lock().unwrap().clear();
+        *self.state.lives.lock().unwrap() = None;
+    }
+
+    /// How many faults were not met yet.
+    pub(crate) fn left(&self) -> usize {
+        self.state.rules.lock().unwrap().iter().map(|rule| rule.times).sum()
     }
 
     /// From now on conditions are taken off what is passed on.
@@ -123,6 +142,11 @@ impl Proxy {
 }
 
 fn serve(client: &TcpStream, server: SocketAddr, state: &State) -> std::io::Result<()> {
+    match &mut *state.lives.lock().unwrap() {
+        None => {}
+        Some(0) => return Ok(()),
+        Some(requests) => *requests -= 1,
+    }
     let mut reader = BufReader::new(client);
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -12,7 +12,7 @@ use crate::job::JobRef;
 use crate::layout::{self, Key};
 use crate::manifest::{Digest, FileRecord, Manifest};
 use crate::mend::{self, Offers, Step};
-use crate::store::{Proven, Record, Staging, Store, StoreError};
+use crate::store::{Proven, Staging, Store, StoreError};
 use crate::verdict::{Share, Verdict};
 
 /// So many twins of a file are remembered; one is enough unless it is bad too.
@@ -51,7 +51,7 @@ impl Copies {
         share: &Share,
         stop: &CancellationToken,
     ) -> Result<Self, StoreError> {
-        let wanted = wanted(store, faults);
+        let wanted = wanted(store, faults)?;
         let mut copies = Self { twins: HashMap::new(), other };
         if (wanted.is_empty() && copies.other.is_none()) || stop.is_cancelled() {
             return Ok(copies);
@@ -63,7 +63,7 @@ impl Copies {
         let look = |folders: &[String]| {
             let mut seen = Seen::default();
             for folder in folders {
-                let Look::Job(job, manifest) = survey::look(store, folder) else { continue };
+                let Look::Job(job, manifest) = survey::look(store, folder)? else { continue };
                 for file in manifest.files.iter().filter(|file| wanted.contains(&file.sha256)) {
                     let key = Key::recorded(&job, &file.path).filter(|_| !is_bad(folder, &file.path));
                     seen.twins.extend(key.map(|key| (file.sha256, key)));
@@ -72,7 +72,7 @@ impl Copies {
                     seen.lost.push(folder.clone());
                 }
             }
-            seen
+            Ok(seen)
         };
         let mut lost = Vec::new();
         survey::survey(store, store.folders()?, stop, look, |seen| {
@@ -94,7 +94,7 @@ impl Copies {
     /// Brings a bad file's right bytes from the nearest place that has them; `None` where no copy has. Blocks.
     ///
     /// # Errors
-    /// Of this archive's disk alone: a copy that cannot be read is none.
+    /// Of this archive's disk, and that an archive is out of reach. A copy that cannot be read is none.
     pub(super) fn bring(
         &self,
         store: &Store,
@@ -129,28 +129,31 @@ impl Copies {
         file: &FileRecord,
     ) -> Result<Option<Copied>, StoreError> {
         let Some(other) = &self.other else { return Ok(None) };
-        let Some((_, manifest)) = self.other_record(&layout::folder(job)) else { return Ok(None) };
+        let Some((_, manifest)) = self.other_record(&layout::folder(job))? else { return Ok(None) };
         let same = manifest.files.iter().find(|same| same.sha256 == file.sha256);
         let Some(key) = same.and_then(|same| Key::recorded(job, &same.path)) else { return Ok(None) };
         copy(other, &key, staging, job, file, "the other archive".into())
     }
 
     /// The record of a folder in the other archive, if there is a sound one. Blocks.
-    pub(super) fn other_record(&self, folder: &str) -> Option<(JobRef, Manifest)> {
-        let Ok(Record::Sound(manifest, _)) = self.other.as_ref()?.record_in(folder) else { return None };
-        Some((manifest.job.to_job().ok()?, *manifest))
+    pub(super) fn other_record(&self, folder: &str) -> Result<Option<(JobRef, Manifest)>, StoreError> {
+        let Some(other) = &self.other else { return Ok(None) };
+        Ok(match survey::look(other, folder)? {
+            Look::Job(job, manifest) => Some((job, *manifest)),
+            Look::Nothing | Look::Unreadable(_) => None,
+        })
     }
 }
 
 /// The digests of the files that are bad. A record that cannot be read wants none.
-fn wanted(store: &Store, faults: &Faults) -> HashSet<Digest> {
+fn wanted(store: &Store, faults: &Faults) -> Result<HashSet<Digest>, StoreError> {
     let mut wanted = HashSet::new();
     for (folder, findings) in faults {
-        let Ok(Record::Sound(manifest, _)) = store.record_in(folder) else { continue };
+        let Look::Job(_, manifest) = survey::look(store, folder)? else { continue };
         let bad = |file: &&FileRecord| findings.iter().any(|finding| finding.name == file.path);
         wanted.extend(manifest.files.iter().filter(bad).map(|file| file.sha256));
     }
-    wanted
+    Ok(wanted)
 }
 
 /// Copies an archived file into the staging area; `None` unless its bytes are the ones that are wanted.
@@ -181,10 +184,11 @@ fn copy(
         return Err(error);
     }
     let digest = Digest::finish(hasher);
-    if read.ok() != Some(file.bytes) || digest != file.sha256 {
+    let out_of_reach = read.as_ref().is_err_and(StoreError::is_out_of_reach);
+    if !read.as_ref().is_ok_and(|bytes| *bytes == file.bytes) || digest != file.sha256 {
         drop(partial);
         staging.discard(job, file.output);
-        return Ok(None);
+        return if out_of_reach { read.map(|_| None) } else { Ok(None) };
     }
     let proven = partial.prove(digest, file.bytes)?;
     Ok(Some(Copied { proven, key, file: file.clone(), from: words }))

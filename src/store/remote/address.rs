@@ -4,7 +4,6 @@
 //! `AWS_ENDPOINT_URL`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`, …), as the `object_store` crate reads
 //! them; never from the URL, which stands in logs and shells' histories.
 
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,8 @@ use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 use url::Url;
 
 use super::super::StoreError;
-use super::trouble::Trouble;
+use super::credentials::{azure_lacks, google_lacks, s3_lacks};
+use super::trouble::innermost;
 use crate::job::without_secrets;
 use crate::manifest::Digest;
 
@@ -50,8 +50,9 @@ pub(in crate::store) struct Address {
     pub(super) place: String,
 }
 
+/// Whose bucket it is, or whose it is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Vendor {
+pub(super) enum Vendor {
     S3,
     Google,
     Azure,
@@ -135,6 +136,9 @@ impl Address {
                 let builder = client_settings("GOOGLE").into_iter().fold(builder, |builder, (key, value)| {
                     builder.with_config(GoogleConfigKey::Client(key), value)
                 });
+                if let Some(why) = google_lacks(&builder) {
+                    return Err(self.bad(why));
+                }
                 let again = builder.clone().with_config(GoogleConfigKey::Client(NO_CERTIFICATES), "true");
                 self.built(builder.build().or_else(|_| again.build()))
             }
@@ -145,6 +149,9 @@ impl Address {
                 let builder = client_settings("AZURE").into_iter().fold(builder, |builder, (key, value)| {
                     builder.with_config(AzureConfigKey::Client(key), value)
                 });
+                if let Some(why) = azure_lacks(&builder, &self.url) {
+                    return Err(self.bad(why));
+                }
                 let again = builder.clone().with_config(AzureConfigKey::Client(NO_CERTIFICATES), "true");
                 self.built(builder.build().or_else(|_| again.build()))
             }
@@ -175,7 +182,8 @@ impl Address {
         &self,
         built: object_store::Result<S>,
     ) -> Result<Client, StoreError> {
-        let store = built.map_err(|error| self.bad(Trouble::of(&error).to_string()))?;
+        let why = |error| format!("{}; {}", innermost(&error), self.vendor.settings());
+        let store = built.map_err(|error| self.bad(why(error)))?;
         let store = Arc::new(store);
         Ok((Arc::clone(&store) as Arc<dyn ObjectStore>, store))
     }
@@ -220,55 +228,16 @@ fn client_settings(vendor: &str) -> Vec<(ClientConfigKey, &'static str)> {
     let settings = [
         ("TIMEOUT", ClientConfigKey::Timeout, REQUEST_WITHIN),
         ("CONNECT_TIMEOUT", ClientConfigKey::ConnectTimeout, CONNECT_WITHIN),
+        // The crate's own word on this is not the same for each vendor.
+        ("ALLOW_HTTP", ClientConfigKey::AllowHttp, "false"),
         ("USER_AGENT", ClientConfigKey::UserAgent, concat!("vfetch/", env!("CARGO_PKG_VERSION"))),
     ];
     let free = |(name, key, value)| (!is_set(&format!("{vendor}_{name}"))).then_some((key, value));
     settings.into_iter().filter_map(free).collect()
 }
 
-fn is_set(name: &str) -> bool {
+pub(super) fn is_set(name: &str) -> bool {
     std::env::vars_os().any(|(found, _)| found == name)
-}
-
-/// What keeps this client from working, where that can be told without a request.
-fn s3_lacks(builder: &AmazonS3Builder) -> Option<&'static str> {
-    let value = |key| builder.get_config_value(&key);
-    let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
-    let allowed =
-        value(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)).is_some_and(|word| is_yes(&word));
-    if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) && !allowed {
-        return Some("its endpoint is not encrypted; set AWS_ALLOW_HTTP=true where that is what you want");
-    }
-    let has = |key| value(key).is_some();
-    let somewhere = has(AmazonS3ConfigKey::AccessKeyId)
-        || has(AmazonS3ConfigKey::SecretAccessKey)
-        || has(AmazonS3ConfigKey::WebIdentityTokenFile)
-        || has(AmazonS3ConfigKey::ContainerCredentialsRelativeUri)
-        || has(AmazonS3ConfigKey::ContainerCredentialsFullUri)
-        || value(AmazonS3ConfigKey::SkipSignature).is_some_and(|word| is_yes(&word));
-    // Without any of these the last hope is a machine of the vendor's own, which answers at once or not at all.
-    let machine = value(AmazonS3ConfigKey::MetadataEndpoint).unwrap_or_else(|| METADATA_SERVICE.into());
-    if !somewhere && !answers(&machine) {
-        return Some(
-            "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (profiles in ~/.aws are not read)",
-        );
-    }
-    None
-}
-
-/// As the crate reads a switch.
-fn is_yes(word: &str) -> bool {
-    ["1", "true", "on", "yes", "y"].contains(&word.to_ascii_lowercase().as_str())
-}
-
-/// Where the vendor's own machines get their credentials.
-const METADATA_SERVICE: &str = "http://169.254.169.254";
-
-fn answers(endpoint: &str) -> bool {
-    /// It is a hop away, if it is there.
-    const WITHIN: Duration = Duration::from_secs(1);
-    let addresses = Url::parse(endpoint).ok().and_then(|url| url.socket_addrs(|| None).ok());
-    addresses.into_iter().flatten().any(|address| TcpStream::connect_timeout(&address, WITHIN).is_ok())
 }
 
 #[cfg(test)]

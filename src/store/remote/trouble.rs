@@ -8,6 +8,8 @@ use std::fmt;
 
 use object_store::Error as Refusal;
 
+use super::address::Vendor;
+
 /// A message of a server is cut to this many characters.
 const SHOWN: usize = 200;
 
@@ -28,6 +30,18 @@ pub enum Kind {
     Refused,
 }
 
+impl Kind {
+    /// Whether it is the bucket's, so that every other object would meet the same; what one object met says nothing of
+    /// the others.
+    #[must_use]
+    pub fn is_of_the_bucket(self) -> bool {
+        match self {
+            Self::NoBucket | Self::Denied | Self::NoCredentials | Self::Unfit | Self::Unreachable => true,
+            Self::Refused => false,
+        }
+    }
+}
+
 /// Why an object store did not do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
@@ -45,17 +59,17 @@ impl fmt::Display for Trouble {
             Kind::Denied => {
                 "; check the credentials, and that they allow to read, write, list and delete below this prefix"
             }
-            Kind::NoCredentials => "; set the store's credentials in the environment",
             Kind::Unfit => "; use another object store, or a folder",
             Kind::Unreachable => "; run the same command again later: what is archived stays",
-            Kind::Refused => "",
+            // What is to be set stands there already, and the store itself refused nothing.
+            Kind::NoCredentials | Kind::Refused => "",
         };
         write!(f, "{}{way_out}", self.why)
     }
 }
 
 impl Trouble {
-    pub(super) fn new(kind: Kind, why: impl Into<String>) -> Self {
+    pub(in crate::store) fn new(kind: Kind, why: impl Into<String>) -> Self {
         Self { kind, why: why.into(), spent: false }
     }
 
@@ -63,7 +77,11 @@ impl Trouble {
     ///
     /// | the error | status | code | kind |
     /// | --- | --- | --- | --- |
+    /// | it is of a machine that was asked for credentials | 408, 429, 500 and more | | unreachable |
+    /// | it is of a machine that was asked for credentials | any other, or none | | no credentials |
     /// | any | | `NoSuchBucket`, `ContainerNotFound` | no bucket |
+    /// | any | | the object lies in a class of storage from which nothing is read at once | refused |
+    /// | it is of a token that was asked for with credentials | 400 | | denied |
     /// | not permitted, not authenticated | | | denied |
     /// | any other | 401, 403 | | denied |
     /// | not supported | | | unfit |
@@ -73,12 +91,16 @@ impl Trouble {
     /// | | 400 | the token is not valid, or no longer | denied |
     /// | | another one from 300 | | refused |
     /// | | none, or of success | | unreachable |
-    /// | | none, and it speaks of the machine's own credentials | | no credentials |
     pub(super) fn of(refusal: &Refusal) -> Self {
         let text = refusal.to_string();
         let (status, code) = (status(&text), between(&text, "<Code>", "</Code>"));
+        let asked = Vendor::asked_for_credentials(&text);
         let kind = match (refusal, status) {
+            (_, Some(408 | 429 | 500..)) if asked.is_some() => Kind::Unreachable,
+            _ if asked.is_some() => Kind::NoCredentials,
             _ if is_no_bucket(&text) => Kind::NoBucket,
+            _ if code.is_some_and(|code| COLD.contains(&code)) => Kind::Refused,
+            (_, Some(400)) if text.contains(TOKEN) => Kind::Denied,
             (Refusal::PermissionDenied { .. } | Refusal::Unauthenticated { .. }, _)
             | (_, Some(401 | 403)) => Kind::Denied,
             (Refusal::NotSupported { .. } | Refusal::NotImplemented { .. }, _) | (_, Some(501)) => {
@@ -88,12 +110,21 @@ impl Trouble {
             (_, Some(400)) if code.is_some_and(|code| BROKEN_BODY.contains(&code)) => Kind::Unreachable,
             (_, Some(400)) if code.is_some_and(|code| BAD_TOKEN.contains(&code)) => Kind::Denied,
             (_, Some(300..)) => Kind::Refused,
-            (Refusal::Generic { .. }, _) if text.contains(METADATA_HOST) => Kind::NoCredentials,
             (Refusal::Generic { .. } | Refusal::JoinError { .. }, _) => Kind::Unreachable,
             _ => Kind::Refused,
         };
         let spent = text.contains(RETRIED);
-        Self { kind, why: why(refusal, &text, status, code), spent }
+        let why = match asked.filter(|_| kind == Kind::NoCredentials) {
+            // Of a request the reader knows nothing; what a tool says helps.
+            Some(vendor) if !text.contains("://") => {
+                format!("{}; {}", plain(&innermost(refusal)), vendor.way_in())
+            }
+            Some(vendor) => {
+                format!("there are no credentials, and this machine has none; {}", vendor.way_in())
+            }
+            None => why(refusal, &text, status, code),
+        };
+        Self { kind, why, spent }
     }
 
     /// Whether nobody knows what the request has done: it may have been carried out all the same.
@@ -120,12 +151,14 @@ const BROKEN_BODY: &[&str] = &[
     "XAmzContentChecksumMismatch",
     "IncompleteBody",
 ];
+/// Codes of an object that must be brought back from an archive class of the store before it can be read.
+const COLD: &[&str] = &["InvalidObjectState", "BlobArchived"];
 /// Codes of a session that is over.
 const BAD_TOKEN: &[&str] = &["ExpiredToken", "InvalidToken", "TokenRefreshRequired"];
+/// How the client says that it had asked for a token.
+const TOKEN: &str = "Error performing token request";
 /// How the client says that it has tried more than once.
 const RETRIED: &str = " retries, max_retries: ";
-/// Where clouds give their own machines credentials; the last place that is tried.
-const METADATA_HOST: &str = "169.254.169.254";
 
 fn is_no_bucket(text: &str) -> bool {
     ["NoSuchBucket", "ContainerNotFound", "bucket does not exist"].iter().any(|word| text.contains(word))
@@ -148,14 +181,15 @@ fn why(refusal: &Refusal, text: &str, status: Option<u16>, code: Option<&str>) -
 }
 
 /// The innermost cause, which says most and names no URL.
-fn innermost(error: &Refusal) -> String {
+pub(super) fn innermost(error: &Refusal) -> String {
     let mut innermost: &dyn Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
     let innermost = innermost.to_string();
     // What has no source may still hold a request's URL with its query.
-    innermost.split_whitespace().map(without_query).collect::<Vec<_>>().join(" ")
+    let words: Vec<_> = innermost.split_whitespace().map(without_query).collect();
+    words.join(" ").trim_end_matches('.').to_owned()
 }
 
 fn without_query(word: &str) -> &str {
@@ -219,13 +253,40 @@ mod tests {
             (generic(&answered("400", "InvalidArgument")), Kind::Refused),
             (generic(&answered("301", "PermanentRedirect")), Kind::Refused),
             (
+                Refusal::PermissionDenied {
+                    path: path(),
+                    source: answered("403", "InvalidObjectState").into(),
+                },
+                Kind::Refused,
+            ),
+            (
                 generic("Server returned error response: <Error><Code>InternalError</Code></Error>"),
                 Kind::Unreachable,
             ),
             (generic("connection refused"), Kind::Unreachable),
             (
+                generic("Error performing token request: Error performing POST https://oauth2.test/token in 1s - Server \
+                         returned non-2xx status code: 400 Bad Request: {\"error\":\"invalid_grant\"}"),
+                Kind::Denied,
+            ),
+            (generic("'az account get-access-token' command failed: Please run 'az login'"), Kind::NoCredentials),
+            (
                 generic("Error performing PUT http://169.254.169.254/latest/api/token in 11s"),
                 Kind::NoCredentials,
+            ),
+            (
+                Refusal::PermissionDenied {
+                    path: path(),
+                    source: "Error performing GET http://metadata.google.internal/computeMetadata/v1/x in 1s - Server \
+                             returned non-2xx status code: 403 Forbidden: "
+                        .into(),
+                },
+                Kind::NoCredentials,
+            ),
+            (
+                generic("Error performing GET http://169.254.169.254/metadata/identity/oauth2/token in 1s - Server \
+                         returned non-2xx status code: 503 Service Unavailable: "),
+                Kind::Unreachable,
             ),
         ];
         for (refusal, want) in table {
