@@ -303,21 +303,22 @@ pub enum FilePlan {
 #[must_use]
 pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
     let mut plans = vec![FilePlan::Fetch; outputs.len()];
-    let mut give = |record: &FileRecord, to: usize| {
-        let free = plans[to] == FilePlan::Fetch && serves(record, &outputs[to]);
+    let mut give = |record: &FileRecord, path: Option<&String>, to: usize| {
+        let free = plans[to] == FilePlan::Fetch && serves(record, path, &outputs[to]);
         if free {
             plans[to] = FilePlan::Keep(Box::new(record.clone()));
         }
         free
     };
-    let mut moved: Vec<&FileRecord> = Vec::new();
+    let mut moved: Vec<(&FileRecord, Option<String>)> = Vec::new();
     for record in records {
-        if record.output >= outputs.len() || !give(record, record.output) {
-            moved.push(record);
+        let path = url::Url::parse(&record.source).ok().map(|url| url.path().to_owned());
+        if record.output >= outputs.len() || !give(record, path.as_ref(), record.output) {
+            moved.push((record, path));
         }
     }
-    moved.retain(|record| !(0..outputs.len()).any(|to| give(record, to)));
-    for record in moved.into_iter().filter(|record| record.rung == Rung::Listed) {
+    moved.retain(|(record, path)| !(0..outputs.len()).any(|to| give(record, path.as_ref(), to)));
+    for (record, _) in moved.into_iter().filter(|(record, _)| record.rung == Rung::Listed) {
         if let Some(free) = plans.get_mut(record.output).filter(|plan| **plan == FilePlan::Fetch) {
             *free = FilePlan::Keep(Box::new(record.clone()));
         }
@@ -352,12 +353,12 @@ pub fn keep_the_others(plans: &mut [FilePlan], records: &[FileRecord]) -> bool {
     })
 }
 
-fn serves(record: &FileRecord, output: &Identity) -> bool {
+/// Whether a record whose source has this path is of the output's content.
+fn serves(record: &FileRecord, path: Option<&String>, output: &Identity) -> bool {
     if record.rung == Rung::Inline {
         return output.inline == Some(record.sha256);
     }
-    let path = url::Url::parse(&record.source).map(|url| url.path().to_owned());
-    path.is_ok_and(|path| output.paths.contains(&path))
+    path.is_some_and(|path| output.paths.contains(path))
 }
 
 /// A part of a file that an earlier attempt left.
