@@ -416,7 +416,7 @@ impl Judged {
         let family = self.families.get(usize::from(row.family).wrapping_sub(1)).cloned();
         let family = family.map_or_else(|| Family::named(DEFAULT_FAMILY), Ok)?;
         let id = JobId::new(Closure::id(&self.text, row))?;
-        let job = JobRef { origin: origin.clone(), family, id };
+        let job = JobRef::new(origin.clone(), family, id);
         Ok(Lack { job, stands: row.stands, by: row.by, dies_at })
     }
 }
@@ -440,7 +440,7 @@ mod tests {
 
     fn mention(text: &str, at: Option<u64>) -> Mention {
         let job = job(text);
-        Mention { family: text.contains('/').then_some(job.family), id: job.id, at }
+        Mention { family: text.contains('/').then(|| job.family.clone()), id: job.id.clone(), at }
     }
 
     fn judge(closure: Closure) -> Judged {
@@ -448,12 +448,12 @@ mod tests {
     }
 
     fn lacking(judged: &Judged) -> Vec<String> {
-        let origin = job("1").origin;
+        let origin = job("1").origin.clone();
         judged.lacking(&origin).map(|lack| lack.job.to_string()).collect()
     }
 
     fn video() -> Family {
-        job("1").family
+        job("1").family.clone()
     }
 
     #[test]
@@ -571,7 +571,7 @@ mod tests {
         let judged = judge(closure);
         assert_eq!((judged.known, judged.whole, judged.fruitless, judged.gone), (6, 2, 1, 1));
         assert_eq!((lacking(&judged), judged.more_listed_count), (vec!["4".into(), "6".into()], 1));
-        let origin = job("1").origin;
+        let origin = job("1").origin.clone();
         assert_eq!(judged.more_listed(&origin).map(|job| job.to_string()).collect::<Vec<_>>(), ["2"]);
         let gone: Vec<Lack> = judged.gone_jobs(&origin).collect();
         assert_eq!(
@@ -592,7 +592,7 @@ mod tests {
         closure.record(&job("5"), Stands::Lacking, 1, Some(Birth::At(NOW - 60)));
         let judged = judge(closure);
         assert_eq!(lacking(&judged), ["3", "2", "5", "4", "realtime/1"]);
-        let origin = job("1").origin;
+        let origin = job("1").origin.clone();
         let dies: Vec<Option<u64>> = judged.lacking(&origin).map(|lack| lack.dies_at).collect();
         let day = NOW + DAY;
         assert_eq!(dies, [Some(day - 21 * 3_600), Some(NOW + DAY / 2), Some(day - 60), Some(day), None]);

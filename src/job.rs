@@ -5,7 +5,10 @@
 //! family and origin that the user chose ([`Defaults`]). The key goes only to that origin: a URL of another host is
 //! an error here, long before there is a request.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde_json::Value;
 use url::Url;
@@ -97,7 +100,7 @@ pub enum JobError {
 
 /// Scheme, host and port of an API: `https://modelslab.com`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Origin(String);
+pub struct Origin(Arc<str>);
 
 impl Origin {
     /// The origin of an absolute http or https URL, without its path.
@@ -105,7 +108,7 @@ impl Origin {
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(JobError::Address(shorten(url.as_str())));
         }
-        Ok(Self(url.origin().ascii_serialization()))
+        Ok(Self(url.origin().ascii_serialization().into()))
     }
 
     /// The origin as text, without a trailing slash.
@@ -124,8 +127,8 @@ impl fmt::Display for Origin {
 /// A group of models behind one fetch call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Family {
-    name: String,
-    path: String,
+    name: Cow<'static, str>,
+    path: Cow<'static, str>,
 }
 
 impl Family {
@@ -174,7 +177,7 @@ impl Family {
                 && segment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
         };
         let good = versioned && !rest.is_empty() && rest.iter().all(plain) && path.len() <= FAMILY_MAX;
-        good.then(|| Self { name: path.into(), path: path.into() })
+        good.then(|| Self { name: path.to_owned().into(), path: path.to_owned().into() })
     }
 }
 
@@ -202,8 +205,14 @@ impl JobId {
 }
 
 /// One job: where it lives, which family it belongs to, and its id.
+///
+/// Whatever works on a job keeps one of these, so they share what they say.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobRef {
+pub struct JobRef(Arc<JobName>);
+
+/// What a [`JobRef`] says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobName {
     /// The API that knows the job, and the only host that may see the key.
     pub origin: Origin,
     /// The family, which decides the path of the fetch call.
@@ -212,7 +221,21 @@ pub struct JobRef {
     pub id: JobId,
 }
 
+impl Deref for JobRef {
+    type Target = JobName;
+
+    fn deref(&self) -> &JobName {
+        &self.0
+    }
+}
+
 impl JobRef {
+    /// The job of this id.
+    #[must_use]
+    pub fn new(origin: Origin, family: Family, id: JobId) -> Self {
+        Self(Arc::new(JobName { origin, family, id }))
+    }
+
     /// The URL that fetches the job.
     #[must_use]
     pub fn fetch_url(&self) -> String {
@@ -275,7 +298,7 @@ impl Defaults {
             Some((family, id)) => (Family::named(family).map_err(|_| JobError::Id(shorten(text)))?, id),
             None => (self.family.clone(), text),
         };
-        Ok(Asked::new(JobRef { origin: self.origin.clone(), family, id: JobId::new(id)? }))
+        Ok(Asked::new(JobRef::new(self.origin.clone(), family, JobId::new(id)?)))
     }
 
     /// Reads a fetch URL; its query and fragment are dropped.
@@ -289,17 +312,21 @@ impl Defaults {
         let origin = Origin::of(&url)?;
         if origin != self.origin {
             let url = shorten(&without_secrets(&url));
-            return Err(JobError::ForeignOrigin { url, theirs: origin.0, ours: self.origin.0.clone() });
+            return Err(JobError::ForeignOrigin {
+                url,
+                theirs: origin.to_string(),
+                ours: self.origin.to_string(),
+            });
         }
         let not_a_fetch = || JobError::FetchUrl(shorten(&without_secrets(&url)));
         let path = url.path().strip_prefix("/api/").ok_or_else(not_a_fetch)?.trim_end_matches('/');
         if let Some((family, id)) = path.rsplit_once("/fetch/") {
             let family = Family::at(family).ok_or_else(not_a_fetch)?;
-            return Ok(JobRef { origin, family, id: JobId::new(id)? });
+            return Ok(JobRef::new(origin, family, JobId::new(id)?));
         }
         let family = path.strip_suffix("/fetch").and_then(Family::at).filter(Family::id_in_body);
         match (family, id_beside) {
-            (Some(family), Some(id)) => Ok(JobRef { origin, family, id: JobId::new(id)? }),
+            (Some(family), Some(id)) => Ok(JobRef::new(origin, family, JobId::new(id)?)),
             _ => Err(not_a_fetch()),
         }
     }
@@ -319,9 +346,7 @@ impl Defaults {
         let url = answer.get("fetch_result").and_then(Value::as_str).map(str::trim);
         let job = match (url.filter(|url| !url.is_empty()), id) {
             (Some(url), id) => self.parse_fetch(url, id.as_deref())?,
-            (None, Some(id)) => {
-                JobRef { origin: self.origin.clone(), family: self.family.clone(), id: JobId::new(&id)? }
-            }
+            (None, Some(id)) => JobRef::new(self.origin.clone(), self.family.clone(), JobId::new(&id)?),
             (None, None) => return Err(JobError::Answer("it has neither `fetch_result` nor `id`".into())),
         };
         Ok(Asked { submitted, ..Asked::new(job) })
@@ -551,7 +576,7 @@ mod tests {
             (r#"{"id":""}"#, None),
         ];
         for (text, want) in table {
-            let id = defaults().parse(text).ok().map(|asked| asked.job.id.0);
+            let id = defaults().parse(text).ok().map(|asked| asked.job.id.0.clone());
             assert_eq!(id.as_deref(), want, "{text}");
         }
     }

@@ -146,7 +146,7 @@ pub fn job_in(name: &str, origin: &Origin) -> Option<JobRef> {
         Some((family, id)) => (Family::named(&family.replace('.', "/")).ok()?, id),
         None => (Family::named(DEFAULT_FAMILY).ok()?, name),
     };
-    let job = JobRef { origin: origin.clone(), family, id: JobId::new(&unescaped(id)?).ok()? };
+    let job = JobRef::new(origin.clone(), family, JobId::new(&unescaped(id)?).ok()?);
     (folder(&job) == name).then_some(job)
 }
 
@@ -236,7 +236,7 @@ mod tests {
             assert!(may_be_folder(want), "{want}");
             assert_eq!(job_in(want, &job(text).origin), Some(job(text)), "{want}");
         }
-        let origin = job("147").origin;
+        let origin = job("147").origin.clone();
         let nobodys =
             ["", "147.bak", "con", "~1147", "~", "a~", "~9", "realtime.", "Realtime.98", "realtime.~098"];
         for name in nobodys {

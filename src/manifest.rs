@@ -311,11 +311,7 @@ impl JobRecord {
     /// The job, where the record names one.
     pub fn to_job(&self) -> Result<JobRef, JobError> {
         let origin = Url::parse(&self.origin).map_err(|_| JobError::Address(self.origin.clone()))?;
-        Ok(JobRef {
-            origin: Origin::of(&origin)?,
-            family: Family::named(&self.family)?,
-            id: JobId::new(&self.id)?,
-        })
+        Ok(JobRef::new(Origin::of(&origin)?, Family::named(&self.family)?, JobId::new(&self.id)?))
     }
 
     /// Whether this is that job: origin, family and id are equal.

@@ -148,7 +148,7 @@ impl Reader<'_> {
                         .get("fetch_result")
                         .and_then(Value::as_str)
                         .is_some_and(|url| !url.trim().is_empty());
-                    self.push(asked.job.id, told.then_some(asked.job.family));
+                    self.push(asked.job.id.clone(), told.then(|| asked.job.family.clone()));
                 }
                 Err(JobError::ForeignOrigin { theirs, .. }) => self.found.elsewhere.push(theirs),
                 Err(_) => {}
@@ -183,7 +183,7 @@ impl Reader<'_> {
             return self.assignments(text);
         }
         if let Ok(asked) = self.defaults.parse(text) {
-            self.push(asked.job.id, text.contains('/').then_some(asked.job.family));
+            self.push(asked.job.id.clone(), text.contains('/').then(|| asked.job.family.clone()));
         }
     }
 
@@ -200,7 +200,7 @@ impl Reader<'_> {
 
     fn url(&mut self, text: &str) {
         match self.defaults.parse_url(text) {
-            Ok(job) => self.push(job.id, Some(job.family)),
+            Ok(job) => self.push(job.id.clone(), Some(job.family.clone())),
             // Any link has an origin; only a fetch URL is a job's.
             Err(JobError::ForeignOrigin { theirs, .. }) => {
                 let same = Defaults::new(&theirs, None).and_then(|defaults| defaults.parse_url(text));

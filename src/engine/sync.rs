@@ -194,7 +194,7 @@ async fn look_for(
     family: &Family,
     rows: Vec<Row>,
 ) -> Result<Vec<(Row, Home)>, StoreError> {
-    let job = |row: &Row| JobRef { origin: origin.clone(), family: family.clone(), id: row.id.clone() };
+    let job = |row: &Row| JobRef::new(origin.clone(), family.clone(), row.id.clone());
     let Some(store) = store else {
         return Ok(rows
             .into_iter()
@@ -235,7 +235,7 @@ pub fn home_of(store: &Store, expected: JobRef, row: &Row) -> Result<Home, Store
     }
     for name in Family::names().filter(|name| *name != expected.family.name()) {
         let Ok(family) = Family::named(name) else { continue };
-        let other = JobRef { family, ..expected.clone() };
+        let other = JobRef::new(expected.origin.clone(), family, expected.id.clone());
         if let Some(home) = stands(store, &other, |manifest| same_files(manifest, row))? {
             return Ok(home);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
+use vfetch::job::JobRef;
 use vfetch::layout::Key;
 use vfetch::manifest::{Digest, Manifest, State};
 use vfetch::store::{Entry, Found, LeftoverKind, Record, StoreError};
@@ -221,8 +222,8 @@ fn a_damaged_record_is_found_and_replaced(place: &Place) {
 
 fn a_folder_of_another_job_is_refused(place: &Place) {
     let mine = job("147");
-    let mut theirs = mine.clone();
-    theirs.origin = vfetch::job::Origin::of(&url::Url::parse("https://other.test").unwrap()).unwrap();
+    let other = vfetch::job::Origin::of(&url::Url::parse("https://other.test").unwrap()).unwrap();
+    let theirs = JobRef::new(other, mine.family.clone(), mine.id.clone());
     place.commit_first(&theirs, &[(0, b"a")]);
     let error = place.store.look(&mine).unwrap_err();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
@@ -387,7 +388,7 @@ fn a_reading_caller_may_stand_on_a_runtime(place: &Place) {
     });
 }
 
-fn failed(job: &vfetch::job::JobRef, detail: &str) -> Manifest {
+fn failed(job: &JobRef, detail: &str) -> Manifest {
     let mut manifest = Manifest::new(job, "2026-01-02T03:04:05Z");
     manifest.outputs = Some(0);
     let failure = vfetch::retry::Failure::new(vfetch::retry::Cause::JobFailed, detail);

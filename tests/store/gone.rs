@@ -137,7 +137,8 @@ fn export_ends_with_the_buckets_error() {
 fn audit_ends_with_the_buckets_error() {
     read_while_it_dies("audit", |place| {
         let mut closure = Closure::default();
-        let (origin, stop, progress) = (job("1").origin, CancellationToken::new(), Progress::default());
+        let (origin, stop, progress) =
+            (job("1").origin.clone(), CancellationToken::new(), Progress::default());
         let records = hear_archive(&place.store, &origin, &mut closure, &stop, &progress)?;
         assert_eq!((records.jobs, records.unreadable), (JOBS as u64, 0));
         let judged = closure.judge(&Lifetimes::default(), 0);
