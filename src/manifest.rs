@@ -5,6 +5,7 @@
 //! file is there for readers, and a record whose word disagrees is damaged. Fields that this version does not know
 //! survive a rewrite. A record of a newer version is refused and never rewritten.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::{fmt, io};
 
@@ -450,15 +451,21 @@ impl Manifest {
     /// bytes becomes a line of spaces.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut settled = self.clone();
-        settled.state = self.derived_state();
+        let settled: &Self = &self.settled();
         let mut pretty = Bounded { bytes: Vec::new(), most: PRETTY_MAX };
-        let mut bytes = match serde_json::to_writer_pretty(&mut pretty, &settled) {
+        let mut bytes = match serde_json::to_writer_pretty(&mut pretty, settled) {
             Ok(()) => pretty.bytes,
-            Err(_) => serde_json::to_vec(&settled).unwrap_or_default(),
+            Err(_) => serde_json::to_vec(settled).unwrap_or_default(),
         };
         bytes.push(b'\n');
         bytes
+    }
+
+    /// The record with its state brought up to date.
+    #[must_use]
+    pub fn settled(&self) -> Cow<'_, Self> {
+        let state = self.derived_state();
+        if self.state == state { Cow::Borrowed(self) } else { Cow::Owned(Self { state, ..self.clone() }) }
     }
 
     /// What in the record disagrees with the rest of it.

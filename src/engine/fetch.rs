@@ -43,7 +43,7 @@ use crate::manifest::{FileRecord, Manifest, MissingRecord, State};
 use crate::plan::{self, FilePlan, Moment};
 use crate::reply::{Done, Output, Pending, PendingWhy, Reply, Source};
 use crate::retry::{Cause, Class, Failure, PollSchedule, backoff};
-use crate::store::{Found, Proven, StoreError};
+use crate::store::{Found, Proven, StoreError, Version};
 
 /// A fresh job may be unknown to the API for this long.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
@@ -403,7 +403,9 @@ impl<'a> OneJob<'a> {
             return Ok(());
         }
         let note = record::pending(&self.asked.job, &self.found);
-        Box::pin(self.commit(Vec::new(), note)).await.map(drop)
+        let (noted, version) = Box::pin(self.commit(Vec::new(), note)).await?;
+        self.found = Found::Record(Box::new(noted), version);
+        Ok(())
     }
 
     fn names_files(&self) -> bool {
@@ -512,18 +514,19 @@ impl<'a> OneJob<'a> {
         let says_little = draft.manifest.files.is_empty() && passing;
         // Where nothing came the record stays as it is, unless the new one says more and gives nothing up.
         let stays = nothing_new && (cut_short || loses || says_little || !spare.is_empty());
-        let mut shown = draft.manifest.clone();
-        if !stays {
-            shown = match (self.commit(draft.files, draft.manifest).await, haul.here) {
-                (Ok(committed), here) => {
+        let mut shown = if stays {
+            draft.manifest
+        } else {
+            match (self.commit(draft.files, draft.manifest).await, haul.here) {
+                (Ok((committed, _)), here) => {
                     haul.here = here;
                     committed
                 }
                 // What went wrong first says more.
                 (Err(_), Some(here)) => return Err(Ended::Local(here)),
                 (Err(ended), None) => return Err(ended),
-            };
-        }
+            }
+        };
         // What a run was asked to fetch again and could not is not done, though the archive has it.
         shown.files.retain(|file| !spare.iter().any(|spare| spare.output == file.output));
         shown.missing = lacking;
@@ -540,17 +543,18 @@ impl<'a> OneJob<'a> {
         })
     }
 
-    /// Commits, and goes on from what is committed now.
-    async fn commit(&mut self, files: Vec<(Proven, Key)>, manifest: Manifest) -> Result<Manifest, Ended> {
+    /// Commits; the record that is visible then.
+    async fn commit(
+        &mut self,
+        files: Vec<(Proven, Key)>,
+        manifest: Manifest,
+    ) -> Result<(Manifest, Version), Ended> {
         let (session, job) = (self.session, &self.asked.job);
         if let Some(bad) = &mut self.bad {
             put_aside(session, job, std::mem::take(bad)).await?;
         }
-        let committed =
-            session.store.commit(&session.staging, job, files, manifest, self.found.version()).await;
-        let (manifest, version) = committed?;
-        self.found = Found::Record(Box::new(manifest.clone()), version);
-        Ok(manifest)
+        let replaces = self.found.version();
+        Ok(session.store.commit(&session.staging, job, files, manifest, replaces).await?)
     }
 }
 

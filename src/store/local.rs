@@ -149,19 +149,19 @@ impl<D: Disk> LocalStore<D> {
         replaces: Option<Version>,
     ) -> Result<Version, StoreError> {
         let key = Key::manifest(job);
-        let place = at(&self.place, key.folder());
+        let (place, record_place) = (at(&self.place, key.folder()), self.place_of(&key));
         staging.is_sure().map_err(ctx("committing to", &place))?;
-        let bytes = written(job, manifest, &self.place_of(&key))?;
+        let bytes = written(job, manifest, &record_place)?;
         self.make_folder(key.folder())?;
         let folder = self.disk.open_folder(&self.root, key.folder()).map_err(ctx("opening", &place))?;
         self.disk.lock_folder(&folder).map_err(ctx("locking", &place))?;
-        let before = self.look_in(&folder, job, &self.place_of(&key))?;
+        let before = self.look_in(&folder, job, &record_place)?;
         if before.version() != replaces {
             return Err(StoreError::Conflict { place });
         }
         let named_before = matches!(&before, Found::Record(before, _) if !before.files.is_empty());
         let lasting = self.sync && (named_before || !manifest.files.is_empty());
-        let staged = self.stage_record(staging, &key, &bytes, lasting)?;
+        let staged = self.stage_record(staging, &record_place, &bytes, lasting)?;
         let swapped = self.swap(staging, &folder, files, &staged, &key, lasting);
         if swapped.is_err() {
             let _ = remove_if_there(&self.disk, staging.folder(), &staged);
@@ -195,19 +195,18 @@ impl<D: Disk> LocalStore<D> {
     fn stage_record(
         &self,
         staging: &Staging<D>,
-        key: &Key,
+        place: &str,
         bytes: &[u8],
         lasting: bool,
     ) -> Result<String, StoreError> {
         let (disk, folder, name) = (&self.disk, staging.folder(), staging.record_name());
-        let place = self.place_of(key);
         let written = create_over(disk, folder, &name).and_then(|file| {
             write_all(disk, &file, bytes)?;
-            if lasting { staging.synced(&place, disk.sync_file(&file)) } else { Ok(()) }
+            if lasting { staging.synced(place, disk.sync_file(&file)) } else { Ok(()) }
         });
         written.map_err(|error| {
             let _ = remove_if_there(disk, folder, &name);
-            no_room(disk, folder, "writing", &place, Some(bytes.len() as u64), error)
+            no_room(disk, folder, "writing", place, Some(bytes.len() as u64), error)
         })?;
         Ok(name)
     }

@@ -54,9 +54,8 @@ impl Found {
 /// A record's bytes, if they can be read again.
 pub(super) fn written(job: &JobRef, manifest: &Manifest, place: &str) -> Result<Vec<u8>, StoreError> {
     let bytes = manifest.to_bytes();
-    let settled = Manifest { state: manifest.derived_state(), ..manifest.clone() };
     let stranger = manifest.files.iter().find(|file| Key::recorded(job, &file.path).is_none());
-    let why = match (settled.contradiction(), stranger) {
+    let why = match (manifest.settled().contradiction(), stranger) {
         (Some(why), _) => why,
         (None, Some(file)) => format!("it names {:?}, which is no file of this job", file.path),
         (None, None) if bytes.len() as u64 > MANIFEST_MAX => format!("it has {} bytes", bytes.len()),

@@ -441,8 +441,7 @@ fn stopped() -> StoreError {
 }
 
 fn ctx(doing: &'static str, place: &str) -> impl FnOnce(io::Error) -> StoreError {
-    let place = place.to_owned();
-    move |source| StoreError::Io { doing, place, source }
+    move |source| StoreError::Io { doing, place: place.to_owned(), source }
 }
 
 /// A refusal of the disk, with how much was missing where it is full.

@@ -105,7 +105,7 @@ impl<D: Disk> Staging<D> {
 
     /// Passes on what a sync of this place said; after a failure nothing is sure any more in this run.
     pub(super) fn synced(&self, place: &str, said: io::Result<()>) -> io::Result<()> {
-        self.area.synced(place, said)
+        said.inspect_err(|error| self.area.note_failed_sync(place, error))
     }
 
     /// Fails once a sync of this run has failed.
@@ -218,11 +218,9 @@ impl<D: Disk> Area<D> {
         self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn synced(&self, place: &str, said: io::Result<()>) -> io::Result<()> {
-        if let Err(error) = &said {
-            let _ = self.failed_sync.set(format!("{place} failed: {error}"));
-        }
-        said
+    fn note_failed_sync(&self, place: &str, error: &io::Error) {
+        // The first one says most.
+        let _ = self.failed_sync.set(format!("{place} failed: {error}"));
     }
 
     fn note(&self, job: &JobRef, names: &Names) -> Option<Note> {
@@ -290,7 +288,7 @@ impl<D: Disk> Drop for Claim<D> {
 #[derive(Debug)]
 pub struct Partial<D: Disk> {
     claim: Claim<D>,
-    job: String,
+    job: JobRef,
     file: D::File,
     bytes: u64,
     total: Option<u64>,
@@ -298,7 +296,7 @@ pub struct Partial<D: Disk> {
 
 impl<D: Disk> Partial<D> {
     fn of(job: &JobRef, claim: Claim<D>, file: D::File) -> Self {
-        Self { claim, job: job.fetch_url(), file, bytes: 0, total: None }
+        Self { claim, job: job.clone(), file, bytes: 0, total: None }
     }
 
     /// How many bytes were written.
@@ -354,8 +352,8 @@ impl<D: Disk> Partial<D> {
     ///
     /// A note that cannot be written costs that run its head start and nothing else.
     pub fn checkpoint(&self, source: &str, etag: &str, total: Option<u64>, checkpoint: Checkpoint) {
-        let note =
-            Note { job: self.job.clone(), source: source.into(), etag: Some(etag.into()), total, checkpoint };
+        let (job, source, etag) = (self.job.fetch_url(), source.into(), Some(etag.into()));
+        let note = Note { job, source, etag, total, checkpoint };
         if let Ok(mut text) = serde_json::to_vec(&note) {
             text.push(b'\n');
             let Area { disk, folder, .. } = &*self.claim.area;
@@ -371,10 +369,12 @@ impl<D: Disk> Partial<D> {
         debug_assert_eq!(bytes, self.bytes, "only what was written can be proven");
         let area = &*self.claim.area;
         if area.sync
-            && let Err(error) = area.synced(&self.claim.place(), area.disk.sync_file(&self.file))
+            && let Err(error) = area.disk.sync_file(&self.file)
         {
+            let place = self.claim.place();
+            area.note_failed_sync(&place, &error);
             self.claim.remove();
-            return Err(no_room(&area.disk, &area.folder, "syncing", &self.claim.place(), None, error));
+            return Err(no_room(&area.disk, &area.folder, "syncing", &place, None, error));
         }
         Ok(Proven { claim: self.claim, bytes, digest })
     }
