@@ -19,7 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
-use super::fetch::{self, Ended, Glance, Open};
+use super::ended::Ended;
+use super::fetch::{self, Open};
+use super::glance::{Glance, glance};
 use super::{Error, Scope, Session};
 use crate::event::Event;
 use crate::job::{Asked, JobRef};
@@ -270,7 +272,7 @@ fn look_at(
         };
         // Taken before the look, so that what is found is what the one before has left.
         let Some(turn) = under_way.begin(&asked.job) else { continue };
-        match fetch::glance(session, &asked.job) {
+        match glance(session, &asked.job) {
             Glance::Open(found, present) => {
                 open.push((Open { asked, order: order(place), found, present }, turn));
             }

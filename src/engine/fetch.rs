@@ -1,6 +1,6 @@
 //! One job, from its record to its record: the only way by which a job is written.
 //!
-//! 1. The record is read. Complete, with every file that it names there in its size: the job is kept, and nothing is
+//! 1. The record is read ([`super::glance`]). Complete, with every file that it names there in its size: the job is kept, and nothing is
 //!    asked. A damaged record counts as none.
 //! 2. The API is asked until the job is done, failed, or the wait is over. A pending job is noted once a run, and
 //!    holds nothing while it waits.
@@ -26,15 +26,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use serde_json::Map;
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
 use url::Url;
 
-use super::output::{self, Brought, Delivery, JobContext, Listed};
+use super::ended::Ended;
+use super::glance::{Glance, glance};
+use super::haul::{Haul, bring_all};
+use super::output::{self, JobContext, Listed};
 use super::{Error, Session, record};
-use crate::event::{Event, JobEnd};
+use crate::event::Event;
 use crate::job::{Asked, JobRef};
 use crate::layout::{self, Key};
 use crate::lifetime::{self, Birth};
@@ -49,22 +50,8 @@ use crate::store::{Found, Proven, StoreError, Version};
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 /// How often a fresh job that the API does not know yet is asked for.
 const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
-/// Outputs of one job that are worked on at once; further ones follow as these end.
-const OUTPUTS_AT_ONCE: usize = 64;
 /// How often a job is begun anew because another process changed its record.
 const CONFLICTS: u32 = 3;
-
-/// How a job ended.
-#[derive(Debug)]
-pub(super) enum Ended {
-    Kept(Box<Manifest>),
-    Archived(Box<Manifest>),
-    Incomplete(Box<Manifest>),
-    Pending,
-    Failed(Failure),
-    Local(Error),
-    Cancelled,
-}
 
 /// A job that is to be worked on.
 pub(super) struct Open {
@@ -75,93 +62,6 @@ pub(super) struct Open {
     pub(super) found: Found,
     /// Which files of its record are there.
     pub(super) present: Vec<bool>,
-}
-
-impl Ended {
-    /// Whether a later run would find nothing to add, as far as this one can tell.
-    pub(super) fn is_settled(&self) -> bool {
-        match self {
-            Self::Kept(_) | Self::Archived(_) => true,
-            Self::Incomplete(manifest) => manifest.missing.iter().all(crate::event::is_for_good),
-            Self::Failed(failure) => failure.class() == Class::Permanent,
-            Self::Pending | Self::Local(_) | Self::Cancelled => false,
-        }
-    }
-
-    pub(super) fn report(&self, session: &Session, job: &JobRef) {
-        let text;
-        let end = match self {
-            Self::Kept(manifest) => JobEnd::Kept(manifest),
-            Self::Archived(manifest) => JobEnd::Archived(manifest),
-            Self::Incomplete(manifest) => JobEnd::Incomplete(manifest),
-            Self::Pending => JobEnd::Pending,
-            Self::Failed(failure) => JobEnd::Failed(failure),
-            Self::Local(error) => {
-                text = error.to_string();
-                JobEnd::Local(&text)
-            }
-            Self::Cancelled => JobEnd::Cancelled,
-        };
-        session.report(&Event::JobEnded { job, end });
-    }
-}
-
-impl From<StoreError> for Ended {
-    fn from(error: StoreError) -> Self {
-        Self::Local(error.into())
-    }
-}
-
-/// What a look at the archive says of a job. Blocks for two small reads and a look at each file.
-pub(super) enum Glance {
-    /// There is nothing to do.
-    Over(Ended),
-    /// There is; this is what was found, and which of its files are there.
-    Open(Found, Vec<bool>),
-}
-
-/// Looks whether a job is done already.
-pub(super) fn glance(session: &Session, job: &JobRef) -> Glance {
-    look(session, job).unwrap_or_else(|error| Glance::Over(error.into()))
-}
-
-fn look(session: &Session, job: &JobRef) -> Result<Glance, StoreError> {
-    let store = &session.store;
-    let found = store.look(job)?;
-    let Found::Record(manifest, _) = &found else { return Ok(Glance::Open(found, Vec::new())) };
-    let mut present = store.present(job, manifest)?;
-    if session.options.check {
-        check_digests(session, job, manifest, &mut present)?;
-    }
-    let whole = present.iter().all(|present| *present);
-    let settled = session.options.skip_gone && matches!(manifest.state, State::Gone | State::Failed);
-    match (&found, manifest.state) {
-        _ if session.options.force => {}
-        (Found::Record(manifest, _), State::Complete) if whole => {
-            return Ok(Glance::Over(Ended::Kept(manifest.clone())));
-        }
-        (Found::Record(manifest, _), _) if settled => {
-            return Ok(Glance::Over(Ended::Incomplete(manifest.clone())));
-        }
-        _ => {}
-    }
-    Ok(Glance::Open(found, present))
-}
-
-fn check_digests(
-    session: &Session,
-    job: &JobRef,
-    manifest: &Manifest,
-    present: &mut [bool],
-) -> Result<(), StoreError> {
-    for (file, present) in manifest.files.iter().zip(present) {
-        let key = Key::recorded(job, &file.path).filter(|_| *present);
-        *present = match key {
-            Some(key) => session.store.hash(&key)? == (file.sha256, file.bytes),
-            None => false,
-        };
-    }
-    Ok(())
 }
 
 /// Works on one job until it is archived, or cannot be in this run.
@@ -603,44 +503,4 @@ struct Split {
     spare: Vec<FileRecord>,
     /// The places of the outputs that are to be fetched.
     to_fetch: Vec<usize>,
-}
-
-/// What the outputs of a job brought.
-#[derive(Default)]
-struct Haul {
-    came: Vec<Delivery>,
-    missing: Vec<MissingRecord>,
-    here: Option<Error>,
-    cancelled: bool,
-}
-
-impl Haul {
-    fn add(&mut self, brought: Brought) {
-        match brought {
-            Brought::Proven(delivery) => self.came.push(*delivery),
-            Brought::Missing(missing) => self.missing.push(missing),
-            Brought::Here(error) => self.here = Some(error),
-            Brought::Cancelled => self.cancelled = true,
-        }
-    }
-}
-
-/// Fetches these outputs, a bounded number at a time; a failing disk stops the others.
-async fn bring_all(context: &JobContext<'_>, done: &Done, to_fetch: &[usize]) -> Haul {
-    let mut haul = Haul::default();
-    let mut left = to_fetch.iter();
-    let mut under_way = FuturesUnordered::new();
-    loop {
-        while under_way.len() < OUTPUTS_AT_ONCE
-            && haul.here.is_none()
-            && let Some(place) = left.next()
-        {
-            // Boxed, since the set has room for one more than it holds.
-            under_way.push(Box::pin(output::bring(context, *place, &done.outputs[*place])));
-        }
-        match under_way.next().await {
-            Some(brought) => haul.add(brought),
-            None => return haul,
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! The engine: polls, plans, downloads, commits, and reports what happens.
 //!
-//! [`archive::archive`] takes many jobs, [`fetch`] one job, [`output`] one of its outputs over all its sources,
-//! [`download`] one attempt at one source, and [`assembly`] puts the bytes together. A [`Session`] holds what they share.
+//! [`archive::archive`] takes many jobs, [`glance`] looks whether there is anything to do, [`fetch`] works on one job,
+//! [`haul`] on its outputs, [`output`] on one of them over all its sources, [`download`] makes one attempt at one source,
+//! and [`assembly`] puts the bytes together. A [`Session`] holds what they share.
 //!
 //! Four limits keep a run within bounds:
 //! - *slots*: files transferred at once (`--jobs`);
@@ -27,10 +28,13 @@ pub mod archive;
 pub mod assembly;
 pub mod audit;
 mod download;
+mod ended;
 mod error;
 mod fetch;
 mod gate;
+mod glance;
 pub mod hasher;
+mod haul;
 mod output;
 mod rate;
 mod record;

@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::fetch::{self, Ended};
+use super::ended::Ended;
+use super::fetch;
 use super::survey::{self, Look, Progress};
 use super::verify::{self, VerifyOptions};
 use super::{Error, Scope, Session, record};
