@@ -786,20 +786,24 @@ mod tests {
             assert!(matches!(judge_answer(any, &Answer { status: 416, ..good }), Body::Refuse(_)));
         }
         let refused = [
-            (&Resume::Restart, good),
-            (&asked, with(None)),
-            (&asked, with(Some("bytes 5-8/*"))),
-            (&asked, with(Some("bytes 4-8/9"))),
-            (&asked, with(Some("bytes 6-8/9"))),
-            (&asked, with(Some("bytes 5-7/9"))),
-            (&asked, with(Some("bytes 5-9/10"))),
-            (&asked, Answer { content_length: Some(5), ..good }),
-            (&asked, Answer { etag: Some("\"v2\""), ..good }),
-            (&asked, Answer { etag: Some("W/\"v1\""), ..good }),
-            (&asked, Answer { etag: None, ..good }),
+            (&Resume::Restart, good, "a part came though the whole was asked for"),
+            (&asked, with(None), "a part came without saying which"),
+            (&asked, with(Some("bytes 5-8/*")), "a part came without saying which"),
+            (&asked, with(Some("bytes 4-8/9")), "the part begins elsewhere"),
+            (&asked, with(Some("bytes 6-8/9")), "the part begins elsewhere"),
+            (&asked, with(Some("bytes 5-7/9")), "the part does not reach the end"),
+            (&asked, with(Some("bytes 5-9/10")), "the whole has another length now"),
+            (
+                &asked,
+                Answer { content_length: Some(5), ..good },
+                "the part's length is not that of its range",
+            ),
+            (&asked, Answer { etag: Some("\"v2\""), ..good }, "the content has changed"),
+            (&asked, Answer { etag: Some("W/\"v1\""), ..good }, "the content has changed"),
+            (&asked, Answer { etag: None, ..good }, "the content has changed"),
         ];
-        for (asked, answer) in refused {
-            assert!(matches!(judge_answer(asked, &answer), Body::Refuse(_)), "{asked:?} {answer:?}");
+        for (asked, answer, why) in refused {
+            assert_eq!(judge_answer(asked, &answer), Body::Refuse(why), "{asked:?} {answer:?}");
         }
     }
 

@@ -1,10 +1,10 @@
 //! One job, from its record to its record: the only way by which a job is written.
 //!
-//! 1. The record is read ([`super::glance`]). Complete, with every file that it names there in its size: the job is kept, and nothing is
-//!    asked. A damaged record counts as none.
+//! 1. The record is read ([`super::glance`]). Complete, with every file that it names there in its size: the job is
+//!    kept, and nothing is asked. A damaged record counts as none.
 //! 2. The API is asked until the job is done, failed, or the wait is over. A pending job is noted once a run, and
-//!    holds nothing while it waits.
-//!    What the API does not know, or gives no links for, is taken from the account's listing, where that has links.
+//!    holds nothing while it waits. What the API does not know, or gives no links for, is taken from the account's
+//!    listing, where that has links.
 //! 3. [`plan::keep`] says which files serve which outputs; the others are fetched, all at once, each as
 //!    [`super::output`] says.
 //! 4. Files and record are committed ([`crate::store::local`]), and only then the job counts as archived.
