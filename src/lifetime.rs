@@ -30,11 +30,11 @@ const FRESH_SIGNATURE_S: u64 = 5 * 60;
 /// How much a birth moves the average of its family: the last sixteen or so decide.
 const BIRTH_WEIGHT: f64 = 1.0 / 16.0;
 /// What is gone at an age below this was never there: an upload that failed, not a life that ended.
-const NEVER_THERE: Duration = Duration::from_secs(10 * 60);
+const NEVER_THERE: Duration = Duration::from_secs(600);
 /// Moments outside of these years are not ends of links: 2000 and 2200, in seconds since 1970.
 const PLAUSIBLE: std::ops::Range<u64> = 946_684_800..7_258_118_400;
 /// A link that is signed for longer than this is signed for good: ten years.
-const SIGNED_AT_MOST_S: u64 = 10 * 366 * 24 * 60 * 60;
+const SIGNED_AT_MOST_S: u64 = 316_224_000;
 
 /// When a file came to be, as far as it is known, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

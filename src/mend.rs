@@ -232,6 +232,13 @@ mod tests {
     }
 
     #[test]
+    fn what_was_left_says_why_in_the_words_of_its_failure() {
+        for left in [Left::NoSource, Left::Later, Left::Refused, Left::Local] {
+            assert_eq!(left("the disk is full".into()).words(), "the disk is full");
+        }
+    }
+
+    #[test]
     fn the_worst_that_was_left_decides_the_exit_code() {
         let left = |why: fn(String) -> Left| Outcome::Left { why: why(String::new()) };
         let healed = Outcome::Healed { from: String::new() };
