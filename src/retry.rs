@@ -315,7 +315,7 @@ mod tests {
         let now = 1_700_000_000;
         let at =
             |offset: u64| httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(now + offset));
-        let table: [(String, Option<u64>); 10] = [
+        let table: [(String, Option<u64>); 12] = [
             ("1".into(), Some(1)),
             (" 12 ".into(), Some(12)),
             ("999999999".into(), Some(60)),
@@ -324,6 +324,8 @@ mod tests {
             ("soon".into(), None),
             (String::new(), None),
             (at(9), Some(9)),
+            (at(1), Some(1)),
+            (at(0), None),
             (at(9_999), Some(60)),
             (httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(now - 9)), None),
         ];

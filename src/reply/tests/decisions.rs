@@ -205,16 +205,17 @@ fn hostile_bodies_end_as_malformed_and_cost_little() {
     malformed(commas(COMMAS_MAX + 1).as_bytes());
     assert_eq!(pending(commas(COMMAS_MAX).as_bytes()).why, PendingWhy::Queued);
     let link = "https://media.example/fox/a.mp4";
-    assert_eq!(
-        read_json(&json!({"status": "success", "output": vec![link; OUTPUTS_MAX]})).map(
-            |reply| match reply {
-                Reply::Done(done) => done.outputs.len(),
-                Reply::Pending(_) => 0,
-            }
-        ),
-        Ok(OUTPUTS_MAX)
-    );
-    malformed(json!({"status": "success", "output": vec![link; OUTPUTS_MAX + 1]}).to_string().as_bytes());
+    let list = |count| json!({"status": "success", "output": vec![link; count]});
+    let places = |count| {
+        let fields: Map<String, Value> = (0..count).map(|place| (place.to_string(), json!(link))).collect();
+        json!({"status": "success", "output": fields})
+    };
+    for most in [list(OUTPUTS_MAX), places(OUTPUTS_MAX)] {
+        let Ok(Reply::Done(done)) = read_json(&most) else { panic!("so many are taken") };
+        assert_eq!(done.outputs.len(), OUTPUTS_MAX);
+    }
+    malformed(list(OUTPUTS_MAX + 1).to_string().as_bytes());
+    malformed(places(OUTPUTS_MAX + 1).to_string().as_bytes());
 }
 
 #[test]
