@@ -10,13 +10,14 @@ fn the_http_status_decides_before_anything_in_the_body() {
     let gateway = fixture("gateway.html");
     let success = fixture("success.json");
     let provider = fixture("failed-provider-error.json");
-    let table: [(u16, &[u8], &str); 24] = [
+    let table: [(u16, &[u8], &str); 25] = [
         (301, &success, "Redirected: status 301"),
         (308, b"", "Redirected: status 308"),
         (400, b"", "Rejected: status 400"),
         (400, b"{\"message\":{\"prompt\":[\"is too long\"]}}", "Rejected: prompt: is too long"),
         (400, b"{\"message\":\"Invalid API key\"}", "InvalidKey: Invalid API key"),
         (422, b"{\"code\":\"not_found\"}", "JobNotFound: status 422"),
+        (422, b"{\"code\":\"provider_error\"}", "JobFailed: status 422"),
         (418, &success, "Rejected: status 418"),
         (401, &gateway, "InvalidKey: status 401"),
         (402, b"{\"message\":\"Insufficient credits\"}", "NoCredits: Insufficient credits"),
@@ -319,6 +320,10 @@ fn bytes_in_an_answer_are_told_from_paths_and_bounded() {
     assert_eq!(first(coded(&[7; 192])), Source::Inline(vec![7; 192]), "long enough to be no path");
     assert_eq!(first("fox/clip".into()), Source::Unusable("fox/clip".into()));
     assert_eq!(first(format!("data:;base64,{}", coded(&[7; 3]))), Source::Inline(vec![7; 3]));
+    for either_alphabet in ["+/+/", "-_-_"] {
+        let bytes = Source::Inline(vec![0xfb, 0xff, 0xbf]);
+        assert_eq!(first(format!("data:;base64,{either_alphabet}")), bytes);
+    }
     assert!(matches!(first("data:image/gif;base64,".into()), Source::Unusable(_)), "no bytes are no file");
     let largest = 4 * 1024 * 1024;
     let uri = |bytes: usize| format!("data:video/mp4;base64,{}", coded(&vec![7; bytes]));
