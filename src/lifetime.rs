@@ -430,6 +430,11 @@ mod tests {
     }
 
     #[test]
+    fn lessons_are_kept_by_the_host_alone() {
+        assert_eq!(host(&url("https://somebody:word@m.test:8443/a.mp4?x=1")), "m.test");
+    }
+
+    #[test]
     fn hosts_that_servers_make_up_do_not_fill_the_memory() {
         let mut lifetimes = Lifetimes::default();
         let video = family("realtime");
@@ -514,6 +519,7 @@ mod tests {
             ("X-Amz-Date=20260102T030405Z", None),
             ("X-Amz-Date=2026010203040é&X-Amz-Expires=900", None),
             ("X-Amz-Date=20261302T030405Z&X-Amz-Expires=900", None),
+            ("X-Amz-Date=20260102T030405&X-Amz-Expires=900", None),
             ("X-Amz-Date=20260102T030405Z&X-Amz-Expires=18446744073709551615", None),
             ("Expires=3600", None),
             ("Expires=99999999999999", None),

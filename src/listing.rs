@@ -395,13 +395,19 @@ mod tests {
     }
 
     #[test]
+    fn types_have_the_words_that_the_api_takes() {
+        assert_eq!(AssetType::ALL.map(AssetType::word), ["video", "image", "voice", "3d"]);
+    }
+
+    #[test]
     fn pages_are_read_as_the_table_says() {
         let total = |held: Held, total: u64| Held { total: Some(total), ..held };
         let last = |held: Held, last: u64| Held { last_page: Some(last), ..held };
         let vouched = |held: Held| Held { vouched: true, ..held };
         // What the pages hold in their order, with what follows each, and whether all is to be read.
-        let table: [(bool, &[(Held, Turn)]); 11] = [
+        let table: [(bool, &[(Held, Turn)]); 13] = [
             (false, &[(held(0, 0), Turn::End)]),
+            (false, &[(last(held(0, 0), 9), Turn::End)]),
             (false, &[(held(30, 30), Turn::Read(2)), (held(30, 30), Turn::Read(3)), (held(0, 0), Turn::End)]),
             (false, &[(held(30, 30), Turn::Read(2)), (vouched(held(30, 30)), Turn::End)]),
             (true, &[(vouched(held(30, 30)), Turn::Read(2)), (held(0, 0), Turn::End)]),
@@ -443,6 +449,16 @@ mod tests {
                     (total(held(30, 30), 60), Turn::Read(2)),
                     (total(held(0, 0), 29), Turn::Read(1)),
                     (total(held(29, 0), 29), Turn::End),
+                ],
+            ),
+            // What was removed before page 1 is read again moves nothing up to it.
+            (
+                false,
+                &[
+                    (last(total(held(30, 30), 60), 2), Turn::Read(2)),
+                    (last(total(held(30, 30), 61), 2), Turn::Read(3)),
+                    (held(0, 0), Turn::Read(1)),
+                    (total(held(30, 0), 59), Turn::End),
                 ],
             ),
             // The listing stops at what was vouched for, and still catches up with what came meanwhile.

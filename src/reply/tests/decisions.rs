@@ -238,6 +238,34 @@ fn an_answers_id_is_opaque_and_none_where_it_is_empty() {
     assert_eq!(id(json!(0.5)), None);
     assert_eq!(id(json!(" a ")), Some("a".into()));
     assert_eq!(id(json!([1])), None);
+    assert_eq!(id(json!("x".repeat(80))), Some("x".repeat(80)));
+    assert_eq!(id(json!("x".repeat(81))), Some(format!("{}…", "x".repeat(80))), "it is only shown");
+}
+
+#[test]
+fn a_tip_that_repeats_the_message_is_said_once() {
+    let said = |tip: &str| {
+        let answer = json!({"status": "failed", "message": "no such model", "tip": tip});
+        read_json(&answer).unwrap_err().detail
+    };
+    assert_eq!(said("no such model"), "no such model");
+    assert_eq!(said("choose another"), "no such model (choose another)");
+}
+
+#[test]
+fn parameters_are_an_object_and_what_else_stands_there_is_kept_as_it_is() {
+    let split = |meta: Value| {
+        let link = "https://media.example/fox/a.mp4";
+        let answer = json!({"status": "success", "output": [link], "meta": meta});
+        let done = done(answer.to_string().as_bytes());
+        (done.meta, done.rest.get("meta").cloned())
+    };
+    let fields = json!({"seed": 7});
+    assert_eq!(split(fields.clone()), (fields.as_object().cloned(), None));
+    assert_eq!(split(json!([])), (None, None));
+    assert_eq!(split(json!([1])), (None, Some(json!([1]))));
+    assert_eq!(split(json!("none")), (None, Some(json!("none"))));
+    assert_eq!(split(Value::Null), (None, None));
 }
 
 #[test]
