@@ -15,7 +15,7 @@ use crate::mention::Mention;
 use crate::retry::Cause;
 
 /// The table is settled when it holds so many rows more than twice what it held when it was settled last.
-const UNSETTLED_MAX: usize = 1 << 16;
+const UNSETTLED_MAX: usize = 65_536;
 /// Jobs that are named as examples.
 const NAMED: usize = 10;
 
@@ -454,6 +454,13 @@ mod tests {
 
     fn video() -> Family {
         job("1").family.clone()
+    }
+
+    #[test]
+    fn how_a_job_stands_has_a_word_that_rows_use() {
+        use Stands::{Fruitless, Gone, Lacking, Unrecorded, Whole};
+        let words = [Unrecorded, Lacking, Gone, Fruitless, Whole].map(Stands::word);
+        assert_eq!(words, ["unrecorded", "lacking", "gone", "without_outputs", "whole"]);
     }
 
     #[test]
