@@ -197,7 +197,7 @@ impl Closure {
         };
         self.text.push_str(id);
         self.rows.push(fill(row));
-        if self.rows.len() > 2 * self.settled + UNSETTLED_MAX {
+        if self.rows.len() >= 2 * self.settled + UNSETTLED_MAX {
             self.settle();
         }
     }
