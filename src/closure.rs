@@ -231,7 +231,7 @@ impl Closure {
             text.push_str(Self::id(&old, row));
             row.at = at;
         }
-        self.rows.shrink_to(2 * self.rows.len());
+        self.rows.shrink_to_fit();
         (self.text, self.settled) = (text, self.rows.len());
     }
 
