@@ -568,6 +568,7 @@ mod tests {
             ("4", Stands::Fruitless, 1),
             ("5", Stands::Gone, 1),
             ("6", Stands::Lacking, 0),
+            ("7", Stands::Whole, 2),
         ];
         for (id, stands, links) in table {
             closure.record(&job(id), stands, 2, None);
@@ -576,7 +577,7 @@ mod tests {
             }
         }
         let judged = judge(closure);
-        assert_eq!((judged.known, judged.whole, judged.fruitless, judged.gone), (6, 2, 1, 1));
+        assert_eq!((judged.known, judged.whole, judged.fruitless, judged.gone), (7, 3, 1, 1));
         assert_eq!((lacking(&judged), judged.more_listed_count), (vec!["4".into(), "6".into()], 1));
         let origin = job("1").origin.clone();
         assert_eq!(judged.more_listed(&origin).map(|job| job.to_string()).collect::<Vec<_>>(), ["2"]);
@@ -585,6 +586,45 @@ mod tests {
             (gone.len(), gone[0].job.to_string(), gone[0].by.names()),
             (1, "5".into(), vec!["archive", "listing"])
         );
+    }
+
+    #[test]
+    fn a_few_jobs_that_list_more_than_they_have_are_named_and_all_are_counted() {
+        let mut closure = Closure::default();
+        for id in 1..=NAMED + 2 {
+            let job = job(&id.to_string());
+            closure.record(&job, Stands::Whole, 1, None);
+            closure.list(&job.id, &video(), 2);
+        }
+        let judged = judge(closure);
+        let named = judged.more_listed(&job("1").origin).count();
+        assert_eq!((judged.more_listed_count, named), (NAMED as u64 + 2, NAMED));
+    }
+
+    #[test]
+    fn two_rows_of_one_job_make_one_that_says_what_both_say() {
+        let blank = Row {
+            at: 0,
+            len: 1,
+            stands: Stands::Unrecorded,
+            by: Witnesses::TEXT,
+            family: 1,
+            expected: 0,
+            recorded: 0,
+            listed: 0,
+            birth: ShortBirth::default(),
+        };
+        let at = |seconds| ShortBirth::of(Some(Birth::At(seconds)));
+        let text = Row { expected: 4, listed: 3, birth: at(NOW - 9), ..blank };
+        let record =
+            Row { by: Witnesses::ARCHIVE, stands: Stands::Lacking, recorded: 2, birth: at(NOW), ..blank };
+        for both in [text.merged(&record), record.merged(&text)] {
+            assert_eq!((both.stands, both.by.names()), (Stands::Lacking, vec!["archive", "text"]));
+            assert_eq!((both.expected, both.recorded, both.listed), (4, 2, 3));
+            assert_eq!(both.birth, at(NOW), "the record knows best");
+        }
+        let twice = text.merged(&Row { expected: 5, birth: at(NOW - 8), ..text });
+        assert_eq!((twice.by.names(), twice.expected, twice.birth), (vec!["text"], 4, at(NOW - 9)));
     }
 
     #[test]

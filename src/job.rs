@@ -485,6 +485,7 @@ mod tests {
     #[test]
     fn a_family_that_is_not_in_the_table_is_named_by_its_path() {
         let job = defaults().parse("https://modelslab.com/api/v8/morph/fetch/7?x=1").unwrap().job;
+        assert_eq!(job.id.as_str(), "7");
         assert_eq!((job.family.name(), job.to_string().as_str()), ("v8/morph", "v8/morph/7"));
         assert_eq!(job.fetch_url(), "https://modelslab.com/api/v8/morph/fetch/7");
         assert_eq!(defaults().parse("v8/morph/7").unwrap().job, job);

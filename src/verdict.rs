@@ -311,6 +311,35 @@ mod tests {
     }
 
     #[test]
+    fn what_parts_of_an_archive_hold_adds_up() {
+        let part = Tally {
+            jobs: 1,
+            whole: 2,
+            whole_bytes: 3,
+            damaged: 4,
+            missing: 5,
+            extra: 6,
+            unreadable: 7,
+            changed: 8,
+        };
+        let mut sum = part;
+        sum.add(&part);
+        let want = Tally {
+            jobs: 2,
+            whole: 4,
+            whole_bytes: 6,
+            damaged: 8,
+            missing: 10,
+            extra: 12,
+            unreadable: 14,
+            changed: 16,
+        };
+        assert_eq!(sum, want);
+        let finding = Finding { folder: "147".into(), name: "147-0.mp4".into(), verdict: Verdict::Extra };
+        assert_eq!(finding.place(), "147/147-0.mp4");
+    }
+
+    #[test]
     fn a_glance_tells_what_is_missing_short_or_no_file() {
         let table = [
             (Seen::Nothing, Verdict::Missing, '-', "missing"),
