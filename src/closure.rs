@@ -197,7 +197,7 @@ impl Closure {
         };
         self.text.push_str(id);
         self.rows.push(fill(row));
-        if self.rows.len() >= 2 * self.settled + UNSETTLED_MAX {
+        if self.rows.len() >= self.settled.saturating_mul(2) + UNSETTLED_MAX {
             self.settle();
         }
     }
@@ -532,6 +532,8 @@ mod tests {
         let judged = judge(closure);
         assert_eq!((judged.known, judged.whole, judged.at_risk()), (4, 0, 4));
         assert_eq!(lacking(&judged), ["5", "enterprise/images/6", "8", "v7/voice/7"]);
+        let by: Vec<_> = judged.lacking(&job("1").origin).map(|lack| lack.by.names()).collect();
+        assert_eq!(by, [["text"], ["listing"], ["archive"], ["text"]]);
     }
 
     #[test]

@@ -337,8 +337,11 @@ mod tests {
 
     #[test]
     fn a_job_is_found_wherever_a_line_names_one() {
-        let table: [(&str, &[&str]); 30] = [
+        let table: [(&str, &[&str]); 33] = [
             // Lists.
+            ("[147] was all there is", &[]),
+            ("these are all: [147]", &[]),
+            (r#"{"seeds":[147,"148"]}"#, &[]),
             ("147", &["147"]),
             ("\u{feff}  realtime/98  # the rest", &["realtime/98"]),
             ("https://modelslab.com/api/v6/video/fetch/5?x=1#top", &["video/5"]),
@@ -427,6 +430,10 @@ mod tests {
         };
         assert_eq!(found(&nested(DEPTH_MAX)), ["1"]);
         assert!(found(&nested(DEPTH_MAX + 1)).is_empty());
+        let listed =
+            |depth: usize| format!("{}{}{}", "[".repeat(depth), r#"{"eta":1,"id":1}"#, "]".repeat(depth));
+        assert_eq!(found(&listed(DEPTH_MAX)), ["1"]);
+        assert!(found(&listed(DEPTH_MAX + 1)).is_empty());
         let _ = found(&"{\"a\":".repeat(100_000));
     }
 

@@ -311,6 +311,12 @@ mod tests {
     }
 
     #[test]
+    fn a_draw_is_the_same_on_every_machine_and_in_every_version() {
+        assert_eq!(scattered("147", 0), 0xc4f7_dd1b_9955_295e);
+        assert_eq!(scattered("realtime~98", 7), 0x5bb2_e9e8_9e3f_1e34);
+    }
+
+    #[test]
     fn what_parts_of_an_archive_hold_adds_up() {
         let part = Tally {
             jobs: 1,
