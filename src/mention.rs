@@ -434,6 +434,14 @@ mod tests {
             |depth: usize| format!("{}{}{}", "[".repeat(depth), r#"{"eta":1,"id":1}"#, "]".repeat(depth));
         assert_eq!(found(&listed(DEPTH_MAX)), ["1"]);
         assert!(found(&listed(DEPTH_MAX + 1)).is_empty());
+        // Each answer in a string is two steps down.
+        let quoted = |depth: usize| {
+            (0..depth).fold(r#"{"eta":1,"id":1}"#.to_owned(), |inner, _| {
+                serde_json::json!({ "a": inner }).to_string()
+            })
+        };
+        assert_eq!(found(&quoted(DEPTH_MAX / 2)), ["1"]);
+        assert!(found(&quoted(DEPTH_MAX / 2 + 1)).is_empty());
         let _ = found(&"{\"a\":".repeat(100_000));
     }
 
