@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_job_is_found_wherever_a_line_names_one() {
-        let table: [(&str, &[&str]); 33] = [
+        let table: [(&str, &[&str]); 34] = [
             // Lists.
             ("[147] was all there is", &[]),
             ("these are all: [147]", &[]),
@@ -346,6 +346,7 @@ mod tests {
             ("\u{feff}  realtime/98  # the rest", &["realtime/98"]),
             ("https://modelslab.com/api/v6/video/fetch/5?x=1#top", &["video/5"]),
             ("a1b2-c3", &["a1b2-c3"]),
+            ("abcd-12-34", &["abcd-12-34"]),
             ("'147',", &["147"]),
             ("[147, \"realtime/98\"]", &["147", "realtime/98"]),
             // Answers and payloads.

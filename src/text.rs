@@ -496,6 +496,29 @@ mod tests {
     }
 
     #[test]
+    fn what_differs_from_the_key_in_one_letter_is_not_the_key() {
+        let percent = KEY.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
+        let others = [
+            KEY.replace('e', "E"),
+            KEY.replace('s', "S"),
+            KEY.replace('k', "+"),
+            percent.replace("%5a", "%5b"),
+            percent.replace("%73", "%7f"),
+        ];
+        for text in others {
+            assert_eq!(redactor(KEY).text(&text), text);
+        }
+    }
+
+    #[test]
+    fn base64_is_replaced_with_all_of_its_padding() {
+        for key in ["a key of 17 bytes", "a key of 16 byte", "a key of 18 bytes!"] {
+            let text = format!("before {} after", BASE64.encode(key.as_bytes()));
+            assert_eq!(redactor(key).text(&text), "before [key] after", "{text}");
+        }
+    }
+
+    #[test]
     fn a_key_too_short_to_be_told_from_chance_is_not_looked_for() {
         let sum = "4b227777d4dd1fc61c6f884f48641d02b4d121d3fd328cb08b5531fcacdabf8a  out/4/4-0.gif";
         for key in ["4", "out", "dd1fc61"] {
