@@ -456,7 +456,7 @@ mod tests {
     #[test]
     fn the_key_is_replaced_in_every_form() {
         let bytes = KEY.as_bytes();
-        let within = |before: &str| BASE64.encode(format!("{before}{KEY} and more").as_bytes());
+        let within = |before: &str| BASE64.encode(format!("{before}{KEY}~ and more").as_bytes());
         let url: String = url::form_urlencoded::byte_serialize(bytes).collect();
         let json = json_form(KEY);
         let escaped = units_form(KEY).to_uppercase().replace('U', "u");
@@ -552,6 +552,11 @@ mod tests {
         writer.write_all(b" sk-").unwrap();
         drop(writer);
         assert_eq!(out, b"a line\nand sk-1\n[key] over sk-");
+        let mut writer = redactor("sk-123456").writer(io::BufWriter::new(Vec::new()));
+        writer.write_all(b"a line\n").unwrap();
+        assert!(writer.inner.get_ref().is_empty(), "what is inside holds it back");
+        writer.flush().unwrap();
+        assert_eq!(writer.inner.get_ref().as_slice(), b"a line\n");
     }
 
     fn json_form(text: &str) -> String {
