@@ -21,10 +21,10 @@ use crate::retry::{Cause, Failure};
 pub const FORMAT: &str = "vfetch.manifest";
 /// The version that this code writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
-/// A record larger than this is not one of ours.
-pub const MANIFEST_MAX: u64 = 64 * 1024 * 1024;
-/// A record that is longer than this with its indents is written without them.
-const PRETTY_MAX: usize = 4 * 1024 * 1024;
+/// A record larger than this is not one of ours: 64 MiB.
+pub const MANIFEST_MAX: u64 = 0x0400_0000;
+/// A record that is longer than this with its indents, 4 MiB, is written without them.
+const PRETTY_MAX: usize = 0x0040_0000;
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -624,6 +624,45 @@ mod tests {
         value["files"][0]["rating"] = 5.into();
         let read = Manifest::read(&serde_json::to_vec(&value).unwrap()).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&read.to_bytes()).unwrap(), value);
+    }
+
+    #[test]
+    fn words_are_the_same_in_records_and_in_what_is_shown() {
+        use Rung::{FreshOutput, FreshProxy, Inline, Listed, Output, Proxy};
+        for state in [State::Pending, State::Complete, State::Partial, State::Failed, State::Gone] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.word());
+            assert_eq!(format!("{state:>9}"), format!("{:>9}", state.word()));
+        }
+        for rung in [Output, Proxy, Listed, FreshOutput, FreshProxy, Inline] {
+            assert_eq!(serde_json::to_value(rung).unwrap(), rung.word());
+            assert_eq!(format!("{rung:>12}"), format!("{:>12}", rung.word()));
+        }
+        let digest = Digest::of(b"abc");
+        assert_eq!(format!("{digest:?}"), format!("Digest({digest})"));
+    }
+
+    #[test]
+    fn a_record_is_that_of_a_job_where_origin_family_and_id_are_equal() {
+        let job = |origin: &str, text: &str| Defaults::new(origin, None).unwrap().parse(text).unwrap().job;
+        let own = job(DEFAULT_ORIGIN, "147");
+        let record = JobRecord::of(&own);
+        assert!(record.is(&own));
+        for other in [
+            job("https://other.test", "147"),
+            job(DEFAULT_ORIGIN, "realtime/147"),
+            job(DEFAULT_ORIGIN, "148"),
+        ] {
+            assert!(!record.is(&other), "{other}");
+        }
+    }
+
+    #[test]
+    fn bytes_beyond_a_bound_are_refused() {
+        use std::io::Write as _;
+        let mut bounded = Bounded { bytes: Vec::new(), most: 5 };
+        assert!(bounded.write_all(b"12345").is_ok());
+        assert!(bounded.write_all(b"6").is_err());
+        assert_eq!(bounded.bytes, b"12345");
     }
 
     #[test]
