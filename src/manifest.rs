@@ -578,6 +578,12 @@ mod tests {
         assert_eq!(manifest.lost, [file(0)]);
         let read = Manifest::read(&manifest.to_bytes()).unwrap();
         assert_eq!(read.lost, [file(0)]);
+        // One file that is here under the same output, one under the same path.
+        let moved = FileRecord { output: 7, ..file(0) };
+        let renamed = FileRecord { path: "147-0-other.gif".into(), sha256: Digest::of(b"y"), ..file(0) };
+        manifest.files = vec![file(0)];
+        manifest.remember_lost([moved, renamed]);
+        assert!(manifest.lost.is_empty(), "{:?}", manifest.lost);
     }
 
     #[test]
@@ -611,6 +617,13 @@ mod tests {
         assert_eq!(Manifest::read(newer.as_bytes()), Err(ManifestError::Newer(2)));
         let unlike = br#"{"format":"vfetch.manifest","version":7,"all":"else differs"}"#;
         assert_eq!(Manifest::read(unlike), Err(ManifestError::Newer(7)));
+        let neither: [&[u8]; 2] = [
+            br#"{"format":"vfetch.manifest","version":1,"all":"else differs"}"#,
+            br#"{"format":"other.manifest","version":7,"all":"else differs"}"#,
+        ];
+        for bad in neither {
+            assert!(matches!(Manifest::read(bad), Err(ManifestError::Damaged(_))));
+        }
     }
 
     #[test]
