@@ -567,5 +567,12 @@ mod tests {
         ]);
         let want = Summary { files: 1, file_bytes: 9, received_bytes: 14, ..Summary::default() };
         assert_eq!(summary, want);
+        let twice = after(&[
+            Event::RefRefused { place: "a:1", why: "no" },
+            Event::RefRefused { place: "a:2", why: "no" },
+            Event::FileEnded { file, end: FileEnd::Proven { bytes: 9 } },
+            Event::FileEnded { file, end: FileEnd::Proven { bytes: 8 } },
+        ]);
+        assert_eq!((twice.refused_refs, twice.files, twice.file_bytes), (2, 2, 17));
     }
 }
