@@ -520,6 +520,20 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_a_run_early_decides_its_exit_code() {
+        let after = |note: &dyn Fn(&mut Summary)| {
+            let mut summary = Summary::default();
+            note(&mut summary);
+            summary.exit_code()
+        };
+        let unlisted = |cause| after(&move |summary| summary.note_unlisted(&Failure::new(cause, "")));
+        let causes = [Cause::InvalidKey, Cause::Rejected, Cause::ServerError];
+        assert_eq!(causes.map(unlisted), [3, 1, 4]);
+        let notes: [fn(&mut Summary); 3] = [Summary::note_auth, Summary::note_for_good, Summary::note_local];
+        assert_eq!(notes.map(|note| after(&note)), [3, 1, 5]);
+    }
+
+    #[test]
     fn failures_are_grouped_by_cause_with_the_first_ten_jobs() {
         let jobs: Vec<JobRef> = (1..=12).map(|id| job(&id.to_string())).collect();
         let failure = |detail: &str| Failure::new(Cause::JobFailed, detail);
