@@ -353,6 +353,14 @@ mod tests {
     }
 
     #[test]
+    fn ages_have_words() {
+        let words =
+            [Age::Hour, Age::Day, Age::Week, Age::Month, Age::Year, Age::Older, Age::Unknown].map(Age::words);
+        let want = ["last hour", "last day", "last 7 days", "last 30 days", "last year", "older", "unknown"];
+        assert_eq!(words, want);
+    }
+
+    #[test]
     fn ages_have_bounds() {
         let table = [
             (None, Age::Unknown),
