@@ -174,6 +174,8 @@ impl<D: Disk> LocalStore<D> {
                     .synced(&self.place, self.disk.sync_folder(&self.root))
                     .map_err(ctx("syncing", &self.place))
             })?;
+            // Whoever shared another's sync has not asked yet whether one has failed since.
+            staging.is_sure().map_err(ctx("committing to", &place))?;
         }
         for key in dropped(job, &before, manifest) {
             remove_if_there(&self.disk, &folder, key.name())
