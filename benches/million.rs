@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 use vfetch::job::Defaults;
 use vfetch::layout;
-use vfetch::manifest::{Digest, Manifest};
+use vfetch::manifest::Manifest;
+use vfetch::sha256::Digest;
 
 /// Where the jobs of the archive say that they live; nobody is asked.
 const ORIGIN: &str = "http://127.0.0.1:9";

@@ -21,11 +21,12 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 use vfetch::job::{Defaults, Family, JobRef};
 use vfetch::lifetime::{Birth, Headers, Lesson, Lifetimes, Link};
-use vfetch::manifest::{Digest, Manifest, Rung};
+use vfetch::manifest::{Manifest, Rung};
 use vfetch::media;
 use vfetch::plan::{self, Answer, Identity, JobClock, Part, SourceState, Standing};
 use vfetch::reply::{self, Head};
 use vfetch::retry::{Cause, Failure};
+use vfetch::sha256::Digest;
 use vfetch::text::{Redactor, Secret};
 use vfetch::{layout, listing};
 

@@ -302,7 +302,7 @@ mod tests {
         manifest.done_seen_at = Some(DONE.into());
         let file = |output: usize| {
             serde_json::from_value(serde_json::json!({"output": output, "path": format!("x-{output}.gif"), "bytes": 10,
-                "sha256": crate::manifest::Digest::of(b"x"), "kind": "gif", "source": format!("https://h{output}.test/a"),
+                "sha256": crate::sha256::Digest::of(b"x"), "kind": "gif", "source": format!("https://h{output}.test/a"),
                 "rung": "output", "attempts": 1, "archived_at": DONE}))
             .unwrap()
         };

@@ -495,7 +495,7 @@ mod tests {
     fn file(output: usize) -> crate::manifest::FileRecord {
         serde_json::from_value(
             serde_json::json!({"output": output, "path": format!("147-{output}.gif"), "bytes": 3,
-            "sha256": crate::manifest::Digest::of(b"abc"), "kind": "gif", "source": "https://m.test/a.gif",
+            "sha256": crate::sha256::Digest::of(b"abc"), "kind": "gif", "source": "https://m.test/a.gif",
             "rung": "output", "attempts": 1, "archived_at": "2026-01-02T03:04:05Z"}),
         )
         .unwrap()

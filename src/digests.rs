@@ -15,7 +15,7 @@
 
 use data_encoding::BASE64;
 
-use crate::manifest::Digest;
+use crate::sha256::Digest;
 
 /// The digests of one file that its host names; the default names none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

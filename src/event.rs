@@ -401,7 +401,7 @@ mod tests {
                 output,
                 path: format!("147-{output}.gif"),
                 bytes: 6,
-                sha256: crate::manifest::Digest::of(b"GIF89a"),
+                sha256: crate::sha256::Digest::of(b"GIF89a"),
                 kind: "gif".into(),
                 source: String::new(),
                 rung: Rung::Output,

@@ -10,7 +10,8 @@
 use std::fmt;
 
 use crate::job::{DEFAULT_FAMILY, Family, JobId, JobRef, Origin};
-use crate::manifest::{Digest, FileRecord};
+use crate::manifest::FileRecord;
+use crate::sha256::Digest;
 
 /// The record of a job, in its folder.
 pub const MANIFEST_NAME: &str = "manifest.json";

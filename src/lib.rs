@@ -80,6 +80,7 @@ pub mod query;
 pub mod reply;
 pub mod retry;
 pub mod serve;
+pub mod sha256;
 pub mod store;
 pub mod text;
 pub mod verdict;

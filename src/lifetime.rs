@@ -561,7 +561,7 @@ mod tests {
         assert_eq!(Birth::recorded(&pending), Some(Birth::At(NOW - 60)));
         let file = |dated: Option<&str>| -> crate::manifest::FileRecord {
             serde_json::from_value(serde_json::json!({"output": 0, "path": "147-0.gif", "bytes": 3, "kind": "gif",
-                "sha256": crate::manifest::Digest::of(b"abc"), "source": "https://a.test/a.gif", "rung": "output",
+                "sha256": crate::sha256::Digest::of(b"abc"), "source": "https://a.test/a.gif", "rung": "output",
                 "attempts": 1, "archived_at": "2026-01-02T03:04:05Z", "last_modified": dated}))
             .unwrap()
         };

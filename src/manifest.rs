@@ -9,13 +9,13 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::{fmt, io};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::job::{Family, JobError, JobId, JobRef, Origin};
 use crate::retry::{Cause, Failure};
+use crate::sha256::Digest;
 
 /// What the `format` field says.
 pub const FORMAT: &str = "vfetch.manifest";
@@ -25,62 +25,6 @@ pub const VERSION: u32 = 1;
 pub const MANIFEST_MAX: u64 = 0x0400_0000;
 /// A record that is longer than this with its indents, 4 MiB, is written without them.
 const PRETTY_MAX: usize = 0x0040_0000;
-
-/// A SHA-256 digest.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// The digest of these bytes.
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    /// The digest that is these bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The digest that a finished hasher holds.
-    #[must_use]
-    pub fn finish(hasher: Sha256) -> Self {
-        Self(hasher.finalize().into())
-    }
-
-    /// Reads 64 hexadecimal digits.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
-        Some(Self(bytes.try_into().ok()?))
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest({self})")
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| de::Error::custom("a sha256 is 64 lower-case hexadecimal digits"))
-    }
-}
 
 /// How far a job has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -650,8 +594,6 @@ mod tests {
             assert_eq!(serde_json::to_value(rung).unwrap(), rung.word());
             assert_eq!(format!("{rung:>12}"), format!("{:>12}", rung.word()));
         }
-        let digest = Digest::of(b"abc");
-        assert_eq!(format!("{digest:?}"), format!("Digest({digest})"));
     }
 
     #[test]
@@ -699,15 +641,6 @@ mod tests {
         let bytes = manifest.to_bytes();
         assert!(bytes.len() < 2 * nested.len(), "{} bytes for {}", bytes.len(), nested.len());
         assert_eq!(Manifest::read(&bytes).unwrap(), manifest);
-    }
-
-    #[test]
-    fn digests_are_64_lower_case_digits() {
-        let digest = Digest::of(b"");
-        assert_eq!(digest.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-        assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
-        assert_eq!(Digest::parse(&digest.to_string().to_uppercase()), None);
-        assert_eq!(Digest::parse("e3b0"), None);
     }
 
     /// A record that is read is written again as it was understood.

@@ -276,7 +276,7 @@ pub struct Identity {
     /// The paths of its URLs.
     pub paths: Vec<String>,
     /// The digest of its inline bytes.
-    pub inline: Option<crate::manifest::Digest>,
+    pub inline: Option<crate::sha256::Digest>,
 }
 
 /// Whether an output is here already.
@@ -525,7 +525,7 @@ impl ContentRange {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
-    use crate::manifest::Digest;
+    use crate::sha256::Digest;
     use proptest::prelude::*;
 
     const S: fn(u64) -> Duration = Duration::from_secs;

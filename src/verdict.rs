@@ -8,7 +8,8 @@ use std::fmt;
 
 use crate::job::JobRef;
 use crate::layout::{Key, MANIFEST_NAME};
-use crate::manifest::{Digest, FileRecord};
+use crate::manifest::FileRecord;
+use crate::sha256::Digest;
 
 /// What a file is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]

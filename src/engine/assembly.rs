@@ -8,15 +8,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use super::hasher::{Cores, Hasher};
 use crate::digests::Named;
 use crate::job::JobRef;
-use crate::manifest::Digest;
 use crate::media::{self, Completeness, MediaKind, NotMedia, Sniff, Walker};
 use crate::plan::{self, Answer, Body, Part, Resume};
 use crate::retry::{Cause, Failure};
+use crate::sha256::{Digest, Sha256};
 use crate::store::StoreError;
 use crate::store::disk::Disk;
 use crate::store::staging::{Partial, Staging};
@@ -212,7 +211,7 @@ impl<D: Disk> Assembly<D> {
             }
             None => self.staging.begin(&self.job, self.output)?,
         };
-        let hasher = Hasher::at(Arc::clone(&self.cores), Sha256::new(), 0);
+        let hasher = Hasher::at(Arc::clone(&self.cores), Sha256::default());
         let mut open = Open::at(partial, hasher, Walker::new(), source, etag);
         open.expect(total);
         self.open = Some(Box::new(open));
@@ -367,7 +366,7 @@ impl<D: Disk> LeftOver<D> {
             return Ok(None);
         };
         let Part { source, etag, total, bytes: _ } = self.part;
-        let hasher = Hasher::at(self.cores, hasher, partial.bytes());
+        let hasher = Hasher::at(self.cores, hasher);
         let mut open = Open::at(partial, hasher, walker, source, etag);
         open.expect(total);
         Ok(Some(open))

@@ -10,10 +10,9 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use md5::Md5;
-use sha2::{Digest as _, Sha256};
+use md5::{Digest as _, Md5};
 
-use crate::manifest::Digest;
+use crate::sha256::{Digest, Sha256};
 use crate::store::staging::Checkpoint;
 
 /// So many bytes of a file pass before the first look at what the cores do, and between two of them: hashing fewer
@@ -91,7 +90,6 @@ enum Place {
 struct State {
     sha256: Sha256,
     md5: Option<Md5>,
-    bytes: u64,
 }
 
 /// The thread that hashes, from this side.
@@ -114,24 +112,26 @@ impl State {
         if let Some(md5) = &mut self.md5 {
             md5.update(bytes);
         }
-        self.bytes += bytes.len() as u64;
     }
 
     fn mark(&self) -> Checkpoint {
-        Checkpoint { bytes: self.bytes, sha256: Digest::finish(self.sha256.clone()) }
+        Checkpoint { bytes: self.sha256.bytes(), sha256: self.sha256.digest() }
     }
 }
 
 impl Hasher {
     /// One that has taken these bytes in already.
-    pub(super) fn at(cores: Arc<Cores>, sha256: Sha256, bytes: u64) -> Self {
-        let place = Place::Here(State { sha256, md5: None, bytes });
+    pub(super) fn at(cores: Arc<Cores>, sha256: Sha256) -> Self {
+        let bytes = sha256.bytes();
+        let place = Place::Here(State { sha256, md5: None });
         Self { cores, place, looked_at: bytes, bytes, marked: None }
     }
 
     /// Computes an MD5 besides, of a file of which nothing has come.
     pub(super) fn want_md5(&mut self) {
-        if let Place::Here(state @ State { bytes: 0, .. }) = &mut self.place {
+        if self.bytes == 0
+            && let Place::Here(state) = &mut self.place
+        {
             state.md5 = Some(Md5::new());
         }
     }
@@ -188,8 +188,8 @@ impl Hasher {
 
     /// The digests of all that it was given.
     pub(super) fn finish(self) -> (Digest, Option<[u8; 16]>) {
-        let State { sha256, md5, .. } = self.place.into_state();
-        (Digest::finish(sha256), md5.map(|md5| md5.finalize().into()))
+        let State { sha256, md5 } = self.place.into_state();
+        (sha256.digest(), md5.map(|md5| md5.finalize().into()))
     }
 
     fn go_beside(&mut self) {
@@ -257,7 +257,7 @@ mod tests {
         let steps = steps();
         let cores = Cores::new(2, 0);
         let _transfer = cores.occupy();
-        let mut hasher = Hasher::at(Arc::clone(&cores), Sha256::new(), 0);
+        let mut hasher = Hasher::at(Arc::clone(&cores), Sha256::default());
         hasher.want_md5();
         let mut moves = 0;
         let mut crowd = None;
@@ -278,7 +278,7 @@ mod tests {
     fn a_mark_names_a_byte_and_the_digest_of_all_before_it() {
         for cores in [Cores::new(0, 0), Cores::new(64, 0)] {
             let steps = steps();
-            let mut hasher = Hasher::at(cores, Sha256::new(), 0);
+            let mut hasher = Hasher::at(cores, Sha256::default());
             let mut seen = Vec::new();
             for step in &steps {
                 hasher.take(step.clone());
@@ -310,7 +310,7 @@ mod tests {
     fn a_small_file_and_a_busy_machine_need_no_second_thread() {
         let megabytes = Bytes::from(vec![7; 3 << 20]);
         let is_beside = |cores: Arc<Cores>| {
-            let mut hasher = Hasher::at(cores, Sha256::new(), 0);
+            let mut hasher = Hasher::at(cores, Sha256::default());
             hasher.take(megabytes.clone());
             matches!(hasher.place, Place::Beside(_))
         };

@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use sha2::Sha256;
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
 use url::Url;
 
@@ -340,7 +339,6 @@ fn candidates(output: &Output, source: Rung, proxy: Rung) -> Vec<Candidate> {
 
 /// What a later answer is compared with, to find the record that serves it.
 pub(super) fn identity(output: &Output, listed: Option<&Url>) -> plan::Identity {
-    use sha2::Digest as _;
     let mut identity = plan::Identity::default();
     identity.paths.extend(listed.map(|link| link.path().to_owned()));
     for source in [&output.source, &output.proxy].into_iter().flatten() {
@@ -348,7 +346,7 @@ pub(super) fn identity(output: &Output, listed: Option<&Url>) -> plan::Identity 
             Source::Url(url) => identity.paths.push(url.path().into()),
             Source::Unusable(_) => {}
             Source::Inline(bytes) => {
-                identity.inline = Some(crate::manifest::Digest::finish(Sha256::new_with_prefix(bytes)));
+                identity.inline = Some(crate::sha256::Digest::of(bytes));
             }
         }
     }

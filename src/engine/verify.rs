@@ -11,13 +11,13 @@ use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::survey::Progress;
 use crate::job::{DEFAULT_ORIGIN, JobRef, Origin};
 use crate::layout::{self, Key, MANIFEST_NAME};
-use crate::manifest::{Digest, FileRecord, Manifest};
+use crate::manifest::{FileRecord, Manifest};
+use crate::sha256::{Digest, Sha256};
 use crate::store::{Entry, Folders, Record, Store, StoreError, Version};
 use crate::verdict::{self, Finding, Seen, Share, Tally, Verdict};
 
@@ -326,7 +326,7 @@ impl Worker<'_> {
     }
 
     fn hash(&mut self, file: &Waiting) {
-        let mut hasher = Sha256::new();
+        let mut hasher = Sha256::default();
         let read = self.store.read(&file.key, &mut |bytes| {
             if self.stop.is_cancelled() {
                 return Err(io::ErrorKind::Interrupted.into());
@@ -337,7 +337,7 @@ impl Worker<'_> {
         });
         let verdict = match read {
             _ if self.stop.is_cancelled() => return,
-            Ok(bytes) => verdict::by_digest((file.sha256, file.bytes), (Digest::finish(hasher), bytes)),
+            Ok(bytes) => verdict::by_digest((file.sha256, file.bytes), (hasher.digest(), bytes)),
             Err(error) if error.is_out_of_reach() => return self.board.fail(error),
             Err(error) => Verdict::Unreadable(error.to_string()),
         };

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::manifest::Digest;
+use crate::sha256::Digest;
 
 /// One file.
 #[derive(Debug)]

@@ -28,7 +28,8 @@ use super::staging::{Proven, Staging, create_over, ensure_folder, remove_if_ther
 use super::{StoreError, at, ctx, no_room};
 use crate::job::JobRef;
 use crate::layout::{self, Key, MANIFEST_NAME};
-use crate::manifest::{Digest, FileRecord, MANIFEST_MAX, Manifest};
+use crate::manifest::{FileRecord, MANIFEST_MAX, Manifest};
+use crate::sha256::{Digest, Sha256};
 
 /// An archive on a local disk.
 #[derive(Debug)]
@@ -124,13 +125,12 @@ impl<D: Disk> LocalStore<D> {
 
     /// The digest of an archived file's bytes, and how many there are. Blocks for as long as reading it takes.
     pub fn hash(&self, key: &Key) -> Result<(Digest, u64), StoreError> {
-        use sha2::{Digest as _, Sha256};
-        let mut hasher = Sha256::new();
+        let mut hasher = Sha256::default();
         let bytes = self.read(key, &mut |bytes| {
             hasher.update(bytes);
             Ok(())
         })?;
-        Ok((Digest::finish(hasher), bytes))
+        Ok((hasher.digest(), bytes))
     }
 
     /// Makes these files and this record the job's, in place of the record that `replaces` names. Blocks.

@@ -3,7 +3,8 @@
 use super::StoreError;
 use crate::job::JobRef;
 use crate::layout::{self, Key};
-use crate::manifest::{Digest, MANIFEST_MAX, Manifest, ManifestError, State};
+use crate::manifest::{MANIFEST_MAX, Manifest, ManifestError, State};
+use crate::sha256::Digest;
 
 /// Which content of a record was read: a commit replaces this one or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

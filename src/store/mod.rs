@@ -20,7 +20,8 @@ use tokio::sync::Semaphore;
 
 use crate::job::JobRef;
 use crate::layout::Key;
-use crate::manifest::{Digest, Manifest};
+use crate::manifest::Manifest;
+use crate::sha256::Digest;
 pub use disk::Entry;
 use disk::{Disk, RealDisk};
 use local::LocalStore;

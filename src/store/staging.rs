@@ -21,14 +21,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::disk::{Disk, write_all};
 use super::{StoreError, at, ctx, no_room};
 use crate::job::JobRef;
 use crate::layout::{self, PRIVATE_FOLDER};
-use crate::manifest::Digest;
 use crate::plan::Part;
+use crate::sha256::{Digest, Sha256};
 
 pub(super) const STAGING_FOLDER: &str = "staging";
 pub(super) const LOCK_NAME: &str = "lock";
@@ -170,7 +169,7 @@ impl<D: Disk> Staging<D> {
         let Some(note) = area.note(job, &claim.names) else { return Ok(None) };
         let Ok(file) = area.disk.open(&area.folder, &claim.names.part()) else { return Ok(None) };
         let mut partial = Partial::of(job, claim, file);
-        let mut hasher = Sha256::new();
+        let mut hasher = Sha256::default();
         let mut buffer = vec![0; READ_STEP];
         while partial.bytes < note.checkpoint.bytes {
             let left =
@@ -183,7 +182,7 @@ impl<D: Disk> Staging<D> {
             again(&buffer[..count]);
             partial.bytes += count as u64;
         }
-        if Digest::finish(hasher.clone()) != note.checkpoint.sha256 {
+        if hasher.digest() != note.checkpoint.sha256 {
             return Ok(None);
         }
         let place = partial.claim.place();

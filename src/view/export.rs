@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::survey::{self, Look, Progress};
 use crate::job::JobRef;
 use crate::layout;
-use crate::manifest::{Digest, FileRecord, Manifest};
+use crate::manifest::{FileRecord, Manifest};
 use crate::query::Facts;
+use crate::sha256::Digest;
 use crate::store::{Store, StoreError};
 
 /// How an archive is written.

@@ -9,8 +9,9 @@ use std::process::{Command, Output};
 use serde_json::{Map, Value, json};
 use vfetch::job::{Asked, DEFAULT_ORIGIN, Defaults, JobRef};
 use vfetch::layout::{self, Key};
-use vfetch::manifest::{Digest, FileRecord, MANIFEST_MAX, Manifest, MissingRecord, Reason, Rung};
+use vfetch::manifest::{FileRecord, MANIFEST_MAX, Manifest, MissingRecord, Reason, Rung};
 use vfetch::retry::{Cause, Failure};
+use vfetch::sha256::Digest;
 
 /// When every job of these tests was first recorded.
 pub(crate) const CREATED: &str = "2026-01-02T03:04:05Z";

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vfetch::manifest::{Digest, State};
+use vfetch::manifest::State;
+use vfetch::sha256::Digest;
 use vfetch::store::Store;
 
 use crate::bed::{Bed, Ran, content, copy_tree};

@@ -265,7 +265,7 @@ fn a_writer_at_work_is_no_damage() {
     use vfetch::engine::survey::Progress;
     use vfetch::engine::verify::{self, VerifyOptions};
     use vfetch::layout::Key;
-    use vfetch::manifest::Digest;
+    use vfetch::sha256::Digest;
     use vfetch::store::Store;
 
     let bed = Bed::new();

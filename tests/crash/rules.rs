@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use sha2::Digest as _;
 use vfetch::layout::Key;
-use vfetch::manifest::{Digest, MANIFEST_MAX, Manifest};
+use vfetch::manifest::{MANIFEST_MAX, Manifest};
+use vfetch::sha256::Digest;
 use vfetch::store::local::LocalStore;
 use vfetch::store::staging::{Checkpoint, Proven, Staging};
 use vfetch::store::{Found, StoreError};
@@ -232,7 +232,7 @@ fn a_part_is_cut_to_its_checkpoint_when_it_is_taken_up() {
     let (_store, staging) = open(&disk);
     assert_eq!(staging.left_over(&job("147"), 0).expect("there").bytes, 200);
     let (partial, hasher) = staging.resume(&job("147"), 0, |_| ()).expect("no error").expect("sound");
-    assert_eq!((partial.bytes(), Digest::finish(hasher)), (200, Digest::of(&bytes[..200])));
+    assert_eq!((partial.bytes(), hasher.digest()), (200, Digest::of(&bytes[..200])));
     assert_eq!(disk.bytes_at("/out/.vfetch/staging/147-0.part").as_deref(), Some(&bytes[..200]));
 }
 
@@ -290,7 +290,7 @@ fn a_file_that_was_proven_but_not_committed_can_be_taken_up_by_the_next_run() {
     assert_eq!(partial.bytes(), 400);
     partial.append(&bytes[400..]).expect("there is room");
     hasher.update(&bytes[400..]);
-    assert_eq!(Digest::finish(hasher), Digest::of(&bytes));
+    assert_eq!(hasher.digest(), Digest::of(&bytes));
 }
 
 #[test]

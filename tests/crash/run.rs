@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
 use vfetch::job::{DEFAULT_ORIGIN, Defaults, JobRef};
 use vfetch::layout::{self, Key};
-use vfetch::manifest::{Digest, FileRecord, Manifest, Rung, State};
+use vfetch::manifest::{FileRecord, Manifest, Rung, State};
+use vfetch::sha256::{Digest, Sha256};
 use vfetch::store::local::LocalStore;
 use vfetch::store::staging::{Checkpoint, Partial, Proven, Staging};
 use vfetch::store::{Found, StoreError};
@@ -214,25 +214,25 @@ fn bring(
     let resumed = if goes_on { staging.resume(&job, output, |_| ())? } else { None };
     let (mut partial, mut hasher) = match resumed {
         Some(resumed) => resumed,
-        None => (staging.begin(&job, output)?, Sha256::new()),
+        None => (staging.begin(&job, output)?, Sha256::default()),
     };
     let start = usize::try_from(partial.bytes()).expect("small");
     let leaves_at = task.leaves_after.filter(|_| output + 1 == task.outputs.len());
     for chunk in bytes[start..].chunks(CHUNK) {
         partial.append(chunk)?;
         hasher.update(chunk);
-        let checkpoint = Checkpoint { bytes: partial.bytes(), sha256: Digest::finish(hasher.clone()) };
+        let checkpoint = Checkpoint { bytes: partial.bytes(), sha256: hasher.digest() };
         partial.checkpoint(SOURCE, &etag, Some(bytes.len() as u64), checkpoint);
         if leaves_at.is_some_and(|leaves_at| partial.bytes() >= leaves_at as u64) {
             return Ok(None);
         }
     }
-    prove(partial, hasher).map(Some)
+    prove(partial, &hasher).map(Some)
 }
 
-fn prove(partial: Partial<MemoryDisk>, hasher: Sha256) -> Result<Proven<MemoryDisk>, StoreError> {
+fn prove(partial: Partial<MemoryDisk>, hasher: &Sha256) -> Result<Proven<MemoryDisk>, StoreError> {
     let bytes = partial.bytes();
-    partial.prove(Digest::finish(hasher), bytes)
+    partial.prove(hasher.digest(), bytes)
 }
 
 pub(crate) fn record(output: usize, key: &Key, proven: &Proven<MemoryDisk>, now: &str) -> FileRecord {

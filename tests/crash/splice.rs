@@ -13,9 +13,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use vfetch::engine::assembly::{Assembly, Trouble, Whole};
 use vfetch::engine::hasher::Cores;
-use vfetch::manifest::Digest;
 use vfetch::plan::{Answer, Resume};
 use vfetch::retry::{Cause, Failure};
+use vfetch::sha256::Digest;
 use vfetch::store::local::LocalStore;
 use vfetch::store::staging::Staging;
 

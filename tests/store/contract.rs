@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use vfetch::job::JobRef;
 use vfetch::layout::Key;
-use vfetch::manifest::{Digest, Manifest, State};
+use vfetch::manifest::{Manifest, State};
+use vfetch::sha256::Digest;
 use vfetch::store::{Entry, Found, LeftoverKind, Record, StoreError};
 
 use super::places::{Place, file, job, record};

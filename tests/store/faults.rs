@@ -10,7 +10,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt};
 use vfetch::layout::Key;
-use vfetch::manifest::{Digest, Manifest};
+use vfetch::manifest::Manifest;
+use vfetch::sha256::Digest;
 use vfetch::store::remote::Kind;
 use vfetch::store::{Found, StoreError};
 

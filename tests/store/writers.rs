@@ -19,7 +19,8 @@ use object_store::{
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use vfetch::job::JobRef;
-use vfetch::manifest::{Digest, Manifest};
+use vfetch::manifest::Manifest;
+use vfetch::sha256::Digest;
 use vfetch::store::{Found, StoreError};
 
 use super::places::{Place, file, job};

@@ -5,8 +5,9 @@
 use serde_json::Map;
 use vfetch::job::{DEFAULT_ORIGIN, Defaults, JobRef};
 use vfetch::layout::Key;
-use vfetch::manifest::{Digest, FileRecord, Manifest, MissingRecord, Reason, Rung};
+use vfetch::manifest::{FileRecord, Manifest, MissingRecord, Reason, Rung};
 use vfetch::retry::{Cause, Failure};
+use vfetch::sha256::Digest;
 
 pub(super) fn job(text: &str) -> JobRef {
     Defaults::new(DEFAULT_ORIGIN, None).unwrap().parse(text).unwrap().job

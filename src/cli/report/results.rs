@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn a_line_is_the_digest_two_spaces_and_the_path_as_the_user_wrote_it() {
         let job = job("realtime/98");
-        let digest = vfetch::manifest::Digest::of(b"GIF89a");
+        let digest = vfetch::sha256::Digest::of(b"GIF89a");
         let table = [
             ("out", format!("{digest}  out/realtime.98/98-0.gif\n")),
             ("./out/", format!("{digest}  ./out/realtime.98/98-0.gif\n")),

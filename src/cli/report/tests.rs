@@ -310,7 +310,7 @@ fn many_threads_may_report_at_once_and_every_line_stays_whole() {
     });
     assert_eq!(finish(&console).kept, JOBS as u64);
     let text = out.text();
-    let digest = vfetch::manifest::Digest::of(b"GIF89a").to_string();
+    let digest = vfetch::sha256::Digest::of(b"GIF89a").to_string();
     assert!(text.lines().all(|line| line.starts_with(&digest) && line.ends_with("-0.gif")));
     assert_eq!(text.lines().collect::<std::collections::HashSet<_>>().len(), JOBS);
 }

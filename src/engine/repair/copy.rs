@@ -3,15 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::Faults;
 use crate::engine::survey::{self, Look};
 use crate::job::JobRef;
 use crate::layout::{self, Key};
-use crate::manifest::{Digest, FileRecord, Manifest};
+use crate::manifest::{FileRecord, Manifest};
 use crate::mend::{self, Offers, Step};
+use crate::sha256::{Digest, Sha256};
 use crate::store::{Proven, Staging, Store, StoreError};
 use crate::verdict::{Share, Verdict};
 
@@ -168,7 +168,7 @@ fn copy(
     let Some(key) = Key::recorded(job, &file.path) else { return Ok(None) };
     let mut partial = staging.begin(job, file.output)?;
     partial.expect(Some(file.bytes));
-    let mut hasher = Sha256::new();
+    let mut hasher = Sha256::default();
     let mut refused = None;
     let read = from.read(source, &mut |bytes| {
         if partial.bytes() + bytes.len() as u64 > file.bytes {
@@ -183,7 +183,7 @@ fn copy(
     if let Some(error) = refused {
         return Err(error);
     }
-    let digest = Digest::finish(hasher);
+    let digest = hasher.digest();
     let out_of_reach = read.as_ref().is_err_and(StoreError::is_out_of_reach);
     if !read.as_ref().is_ok_and(|bytes| *bytes == file.bytes) || digest != file.sha256 {
         drop(partial);

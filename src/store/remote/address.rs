@@ -20,7 +20,7 @@ use super::super::StoreError;
 use super::credentials::{azure_lacks, google_lacks, s3_lacks};
 use super::trouble::innermost;
 use crate::job::without_secrets;
-use crate::manifest::Digest;
+use crate::sha256::Digest;
 
 /// A request may take this long: 16 MiB over a line of half a megabit a second.
 const REQUEST_WITHIN: &str = "300s";

@@ -17,13 +17,13 @@ use object_store::{
     Attribute, AttributeValue, Attributes, Error as Refusal, GetOptions, GetRange, ListResult, ObjectStore,
     ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion,
 };
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use super::super::{StoreError, at};
 use super::trouble::{Kind, Trouble};
-use crate::manifest::{Digest, MANIFEST_MAX};
+use crate::manifest::MANIFEST_MAX;
 use crate::retry::backoff;
+use crate::sha256::{Digest, Sha256};
 
 /// How often in a row a request whose outcome is in doubt is made again, where the crate does not do so itself.
 pub(super) const DOUBTS: u32 = 5;
@@ -181,11 +181,11 @@ impl Bucket {
     /// The digest of an object's bytes, and how many there are; `None` where there is none.
     pub(super) async fn hash(self: &Arc<Self>, spot: &Spot) -> Result<Option<(Digest, u64)>, StoreError> {
         let Some(mut reader) = Reader::open(self, spot).await? else { return Ok(None) };
-        let mut hasher = Sha256::new();
+        let mut hasher = Sha256::default();
         while let Some(chunk) = reader.next().await? {
             hasher.update(&chunk);
         }
-        Ok(Some((Digest::finish(hasher), reader.offset)))
+        Ok(Some((hasher.digest(), reader.offset)))
     }
 
     /// What lies directly below a name: objects, and the names that others have in common.

@@ -16,7 +16,8 @@ use super::trouble::{Kind, Trouble};
 use super::upload::{self, Part};
 use crate::job::JobRef;
 use crate::layout::Key;
-use crate::manifest::{Digest, FileRecord, Manifest};
+use crate::manifest::{FileRecord, Manifest};
+use crate::sha256::Digest;
 
 /// Further names that a file is tried under: more than this are never taken.
 const FURTHER_NAMES: usize = 16;

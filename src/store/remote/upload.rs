@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, PutMultipartOptions, PutPayload};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
@@ -18,7 +17,7 @@ use super::super::disk::{Disk, RealDisk};
 use super::super::{Proven, StoreError, ctx};
 use super::bucket::{Bucket, Created, Head, SHARE, SHARES, Spot, attributes, failed};
 use super::trouble::{Kind, Trouble};
-use crate::manifest::Digest;
+use crate::sha256::{Digest, Sha256};
 
 const MIB: u64 = 1 << 20;
 /// Files up to this size are one request.
@@ -65,8 +64,8 @@ impl Part {
     }
 
     /// What was read must be what was proven: a disk may have lost bytes since.
-    fn check(&self, hasher: Sha256) -> Result<(), StoreError> {
-        if Digest::finish(hasher) == self.digest {
+    fn check(&self, hasher: &Sha256) -> Result<(), StoreError> {
+        if hasher.digest() == self.digest {
             return Ok(());
         }
         let changed =
@@ -84,8 +83,8 @@ pub(super) async fn upload(
 ) -> Result<Created, StoreError> {
     if part.bytes <= WHOLE_MAX {
         let _room = room(bucket, part.bytes).await;
-        let (body, hasher) = part.read(0, part.bytes, Sha256::new()).await?;
-        part.check(hasher)?;
+        let (body, hasher) = part.read(0, part.bytes, Sha256::default()).await?;
+        part.check(&hasher)?;
         return bucket.create(spot, body, mark).await;
     }
     let reserved = bucket.create(spot, Bytes::new(), mark).await?;
@@ -153,7 +152,7 @@ async fn send_all(
 ) -> Result<(), StoreError> {
     let fail = failed("writing", spot);
     let piece = piece_bytes(part.bytes);
-    let (mut offset, mut hasher) = (0, Sha256::new());
+    let (mut offset, mut hasher) = (0, Sha256::default());
     // Tasks of their own: they go on, and give their room back, while this one waits for room.
     let mut under_way: JoinSet<object_store::Result<()>> = JoinSet::new();
     while offset < part.bytes {
@@ -172,7 +171,7 @@ async fn send_all(
         });
         offset += bytes;
     }
-    part.check(hasher)?;
+    part.check(&hasher)?;
     while !under_way.is_empty() {
         ended(under_way.join_next().await).map_err(|refusal| fail(&refusal))?;
     }
