@@ -12,7 +12,7 @@
 //!
 //! | floor | modules |
 //! | --- | --- |
-//! | 0 | the nouns: [`job`], [`media`], [`retry`], [`text`]; then [`manifest`], [`layout`], [`reply`]; then [`plan`], [`event`] and what commands decide with |
+//! | 0 | the nouns: [`job`], [`media`], [`retry`], [`sha256`], [`text`]; then [`manifest`], [`layout`], [`reply`]; then [`plan`], [`event`] and what commands decide with |
 //! | 1 | [`net`]: the two HTTP clients; [`store`]: archives on disks and in buckets |
 //! | 2 | [`engine`]: poll, plan, download, commit; verify, repair, look through |
 //! | 3 | [`serve`]: the look-alike of the API; [`view`]: exports and tables |
