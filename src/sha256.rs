@@ -12,8 +12,8 @@ use sha2::block_api::compress256;
 
 /// The bytes that one step of the function takes.
 const BLOCK: usize = 64;
-/// The streams whose rounds are taken in turn: more need more registers than there are.
-const STREAMS: usize = 4;
+/// How many streams are taken in turn: as many as fill a core's time.
+pub const STREAMS: usize = 4;
 /// The state before the first block (FIPS 180-4, 5.3.3).
 const INITIAL: State =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];

@@ -1,15 +1,10 @@
 //! Verifying an archive: every file of every job is set against its record. Nothing is written and nobody is asked.
 //!
-//! Threads take their work from one [`Board`]. Reading a folder brings files to be hashed; files wait in a heap, the
-//! largest first, and folders are read while there is room in it. So a large file begins long before the end, where it
-//! would keep one core busy while the others have nothing left, and what is held at once does not depend on how many
-//! jobs there are.
+//! Threads take their work from one [`Board`]. Each hashes several files at a time, a step of each in turn.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-use std::io;
+mod board;
+
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -17,14 +12,11 @@ use super::survey::Progress;
 use crate::job::{DEFAULT_ORIGIN, JobRef, Origin};
 use crate::layout::{self, Key, MANIFEST_NAME};
 use crate::manifest::{FileRecord, Manifest};
-use crate::sha256::{Digest, Sha256};
-use crate::store::{Entry, Folders, Record, Store, StoreError, Version};
+use crate::sha256::{self, Sha256};
+use crate::store::{Contents, Entry, Folders, Record, Store, StoreError, Version};
 use crate::verdict::{self, Finding, Seen, Share, Tally, Verdict};
+use board::{Board, Reading, Waiting, Work};
 
-/// Files that wait to be hashed before the next folder is read.
-const FILES_AHEAD: usize = 4_096;
-/// Folders that one thread reads at a time.
-const FOLDERS_AT_ONCE: usize = 16;
 /// Findings that wait for whoever takes them.
 const FINDINGS_AHEAD: usize = 1_024;
 
@@ -65,15 +57,7 @@ pub(super) fn verify_these(
     progress: &Progress,
     mut take: impl FnMut(Finding),
 ) -> Result<Tally, StoreError> {
-    let board = Board {
-        state: Mutex::new(BoardState {
-            folders: Some(folders),
-            failed: None,
-            files: BinaryHeap::new(),
-            reading: 0,
-        }),
-        changed: Condvar::new(),
-    };
+    let board = Board::of(folders);
     let (sender, findings) = sync_channel(FINDINGS_AHEAD);
     let tally = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
@@ -101,130 +85,9 @@ pub(super) fn verify_these(
         }
         tally
     });
-    match board.state.into_inner().unwrap_or_else(PoisonError::into_inner).failed {
+    match board.into_failure() {
         Some(error) => Err(error),
         None => Ok(tally),
-    }
-}
-
-/// A file that waits to be hashed; the largest is the greatest.
-struct Waiting {
-    bytes: u64,
-    sha256: Digest,
-    key: Key,
-    /// The record that names it.
-    version: Version,
-}
-
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Waiting {}
-
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Waiting {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.bytes, &self.key).cmp(&(other.bytes, &other.key))
-    }
-}
-
-enum Work {
-    Folders(Vec<String>),
-    File(Waiting),
-}
-
-/// What is left to do.
-struct Board {
-    state: Mutex<BoardState>,
-    changed: Condvar,
-}
-
-struct BoardState {
-    /// `None` once all were given out.
-    folders: Option<Folders>,
-    failed: Option<StoreError>,
-    files: BinaryHeap<Waiting>,
-    /// How many threads read folders, and may bring files.
-    reading: usize,
-}
-
-impl Board {
-    fn lock(&self) -> MutexGuard<'_, BoardState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next piece of work; `None` where there is none and none will come.
-    fn next(&self, share: &Share) -> Option<Work> {
-        let mut state = self.lock();
-        loop {
-            if state.files.len() < FILES_AHEAD
-                && let Some(names) = state.next_folders(share)
-            {
-                state.reading += 1;
-                return Some(Work::Folders(names));
-            }
-            if let Some(file) = state.files.pop() {
-                return Some(Work::File(file));
-            }
-            if state.reading == 0 {
-                return None;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Ends the work: from here nothing can be told of any file.
-    fn fail(&self, error: StoreError) {
-        self.lock().failed.get_or_insert(error);
-        self.close();
-    }
-
-    fn close(&self) {
-        let mut state = self.lock();
-        state.folders = None;
-        state.files.clear();
-        self.changed.notify_all();
-    }
-}
-
-impl BoardState {
-    fn next_folders(&mut self, share: &Share) -> Option<Vec<String>> {
-        let folders = self.folders.as_mut()?;
-        let mut names = Vec::with_capacity(FOLDERS_AT_ONCE);
-        while names.len() < FOLDERS_AT_ONCE {
-            match folders.next() {
-                Some(Ok(name)) if share.holds(&name) => names.push(name),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => {
-                    self.failed.get_or_insert(error);
-                    self.folders = None;
-                    break;
-                }
-                None => {
-                    self.folders = None;
-                    break;
-                }
-            }
-        }
-        (!names.is_empty()).then_some(names)
-    }
-}
-
-/// A thread that reads folders; dropped when it is done, and when it panics too, so that nobody waits for its files.
-struct Reading<'a>(&'a Board);
-
-impl Drop for Reading<'_> {
-    fn drop(&mut self) {
-        self.0.lock().reading -= 1;
-        self.0.changed.notify_all();
     }
 }
 
@@ -238,27 +101,44 @@ struct Worker<'a> {
     tally: Tally,
 }
 
-impl Worker<'_> {
+/// A file that is being hashed.
+struct Hashing<'a> {
+    file: Waiting,
+    contents: Contents<'a>,
+    hasher: Sha256,
+}
+
+impl<'a> Worker<'a> {
     fn run(mut self) -> Tally {
-        while let Some(work) = self.board.next(&self.options.share) {
+        let mut files = Vec::with_capacity(self.store.streams());
+        loop {
+            let work = match files.len() {
+                0 => self.board.wait(&self.options.share),
+                some if some < self.store.streams() => self.board.more(&self.options.share),
+                _ => None,
+            };
             if self.stop.is_cancelled() {
                 self.board.close();
+                files.clear();
             }
             match work {
-                Work::Folders(names) => {
-                    let _reading = Reading(self.board);
-                    for name in names {
-                        if self.stop.is_cancelled() {
-                            break;
-                        }
-                        self.read_folder(&name);
-                        self.progress.add_jobs(1);
-                    }
-                }
-                Work::File(file) => self.hash(&file),
+                Some(Work::Folders(names)) => self.read_folders(&names),
+                Some(Work::File(file)) => files.extend(self.open(file)),
+                None if files.is_empty() => return self.tally,
+                None => self.step(&mut files),
             }
         }
-        self.tally
+    }
+
+    fn read_folders(&mut self, names: &[String]) {
+        let _reading = Reading(self.board);
+        for name in names {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            self.read_folder(name);
+            self.progress.add_jobs(1);
+        }
     }
 
     fn read_folder(&mut self, folder: &str) {
@@ -301,8 +181,7 @@ impl Worker<'_> {
             self.confirm(folder, name, Verdict::Extra, Some(version))?;
         }
         if !waiting.is_empty() {
-            self.board.lock().files.extend(waiting);
-            self.board.changed.notify_all();
+            self.board.add(waiting);
         }
         Ok(())
     }
@@ -325,24 +204,52 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn hash(&mut self, file: &Waiting) {
-        let mut hasher = Sha256::default();
-        let read = self.store.read(&file.key, &mut |bytes| {
-            if self.stop.is_cancelled() {
-                return Err(io::ErrorKind::Interrupted.into());
+    fn open(&mut self, file: Waiting) -> Option<Hashing<'a>> {
+        match self.store.contents(&file.key) {
+            Ok(contents) => Some(Hashing { file, contents, hasher: Sha256::default() }),
+            Err(error) => {
+                self.unread(&file, error);
+                None
             }
-            hasher.update(bytes);
-            self.progress.add_bytes(bytes.len());
-            Ok(())
-        });
-        let verdict = match read {
-            _ if self.stop.is_cancelled() => return,
-            Ok(bytes) => verdict::by_digest((file.sha256, file.bytes), (hasher.digest(), bytes)),
-            Err(error) if error.is_out_of_reach() => return self.board.fail(error),
-            Err(error) => Verdict::Unreadable(error.to_string()),
-        };
-        if let Err(error) = self.judged(file.key.folder(), file.key.name(), verdict, file.bytes, file.version)
-        {
+        }
+    }
+
+    /// Hashes the next bytes of each file; those that end here are judged.
+    fn step(&mut self, files: &mut Vec<Hashing<'a>>) {
+        let mut streams = Vec::with_capacity(files.len());
+        let mut ended = Vec::new();
+        for (place, Hashing { contents, hasher, .. }) in files.iter_mut().enumerate() {
+            match contents.read() {
+                Ok([]) => ended.push((place, Ok(()))),
+                Ok(bytes) => streams.push((hasher, bytes)),
+                Err(error) => ended.push((place, Err(error))),
+            }
+        }
+        sha256::update_all(&mut streams);
+        self.progress.add_bytes(streams.iter().map(|(_, bytes)| bytes.len()).sum());
+        for (place, read) in ended.into_iter().rev() {
+            let Hashing { file, hasher, .. } = files.swap_remove(place);
+            match read {
+                Ok(()) => {
+                    let seen = (hasher.digest(), hasher.bytes());
+                    self.judge_file(&file, verdict::by_digest((file.sha256, file.bytes), seen));
+                }
+                Err(error) => self.unread(&file, error),
+            }
+        }
+    }
+
+    fn unread(&mut self, file: &Waiting, error: StoreError) {
+        if error.is_out_of_reach() {
+            self.board.fail(error);
+        } else {
+            self.judge_file(file, Verdict::Unreadable(error.to_string()));
+        }
+    }
+
+    fn judge_file(&mut self, file: &Waiting, verdict: Verdict) {
+        let judged = self.judged(file.key.folder(), file.key.name(), verdict, file.bytes, file.version);
+        if let Err(error) = judged {
             self.board.fail(error);
         }
     }

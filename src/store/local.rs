@@ -30,6 +30,7 @@ use crate::job::JobRef;
 use crate::layout::{self, Key, MANIFEST_NAME};
 use crate::manifest::{FileRecord, MANIFEST_MAX, Manifest};
 use crate::sha256::{Digest, Sha256};
+pub use inspect::Contents;
 
 /// An archive on a local disk.
 #[derive(Debug)]
@@ -125,12 +126,13 @@ impl<D: Disk> LocalStore<D> {
 
     /// The digest of an archived file's bytes, and how many there are. Blocks for as long as reading it takes.
     pub fn hash(&self, key: &Key) -> Result<(Digest, u64), StoreError> {
-        let mut hasher = Sha256::default();
-        let bytes = self.read(key, &mut |bytes| {
-            hasher.update(bytes);
-            Ok(())
-        })?;
-        Ok((hasher.digest(), bytes))
+        let (mut contents, mut hasher) = (self.contents(key)?, Sha256::default());
+        loop {
+            match contents.read()? {
+                [] => return Ok((hasher.digest(), hasher.bytes())),
+                bytes => hasher.update(bytes),
+            }
+        }
     }
 
     /// Makes these files and this record the job's, in place of the record that `replaces` names. Blocks.

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use crate::job::JobRef;
 use crate::layout::Key;
 use crate::manifest::Manifest;
-use crate::sha256::Digest;
+use crate::sha256::{self, Digest};
 pub use disk::Entry;
 use disk::{Disk, RealDisk};
 use local::LocalStore;
@@ -160,6 +160,27 @@ impl StoreError {
     }
 }
 
+/// An archived file that is being read, from its first byte to its last.
+pub enum Contents<'a> {
+    /// From a disk.
+    Local(local::Contents<'a, RealDisk>),
+    /// From a bucket.
+    Remote(remote::Contents<'a>),
+}
+
+impl Contents<'_> {
+    /// The next bytes; none at the end. Blocks.
+    ///
+    /// # Errors
+    /// Where the disk or the bucket refuses.
+    pub fn read(&mut self) -> Result<&[u8], StoreError> {
+        match self {
+            Self::Local(contents) => contents.read(),
+            Self::Remote(contents) => contents.read(),
+        }
+    }
+}
+
 /// Whether an archive is made where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
@@ -278,6 +299,16 @@ impl Store {
         }
     }
 
+    /// How many files a thread that hashes should have open: several streams of a disk's bytes can be taken in turn,
+    /// while a bucket's come too slowly for that to matter.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        match &self.inner {
+            Inner::Local(_) => sha256::STREAMS,
+            Inner::Remote(_) => 1,
+        }
+    }
+
     /// Reads a job's record. Blocks.
     ///
     /// # Errors
@@ -306,12 +337,12 @@ impl Store {
         }
     }
 
-    /// Feeds an archived file's bytes to `take`, in order; says how many there were. Blocks. An error of `take` ends it.
-    pub fn read(&self, key: &Key, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<u64, StoreError> {
-        match &self.inner {
-            Inner::Local(local) => local.read(key, take),
-            Inner::Remote(remote) => remote.read(key, take),
-        }
+    /// Opens an archived file to read its bytes. Blocks.
+    pub fn contents(&self, key: &Key) -> Result<Contents<'_>, StoreError> {
+        Ok(match &self.inner {
+            Inner::Local(local) => Contents::Local(local.contents(key)?),
+            Inner::Remote(remote) => Contents::Remote(remote.contents(key)?),
+        })
     }
 
     /// What an earlier run noted under this name; `None` where it noted nothing. Blocks. Notes save time and decide nothing.

@@ -224,22 +224,14 @@ impl RemoteStore {
         Ok(Box::new(pages.filter(|name| name.as_ref().map_or(true, |name| layout::may_be_folder(name)))))
     }
 
-    /// Feeds an archived file's bytes to `take`, in order; says how many there were. Blocks.
-    pub fn read(&self, key: &Key, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<u64, StoreError> {
+    /// Opens an archived file to read its bytes. Blocks.
+    pub fn contents(&self, key: &Key) -> Result<Contents<'_>, StoreError> {
         let spot = self.bucket.spot(&key.to_string())?;
         let (bucket, place) = (Arc::clone(&self.bucket), spot.place.clone());
         let opened = self.threads.wait(async move { Reader::open(&bucket, &spot).await })?;
-        let mut reader = opened.ok_or_else(|| ctx("opening", &place)(io::ErrorKind::NotFound.into()))?;
-        loop {
-            let (chunks, read_on) = self.threads.wait(async move { Ok((reader.gather().await?, reader)) })?;
-            reader = read_on;
-            if chunks.is_empty() {
-                return Ok(reader.offset);
-            }
-            for chunk in chunks {
-                take(&chunk).map_err(ctx("reading", &place))?;
-            }
-        }
+        let reader = opened.ok_or_else(|| ctx("opening", &place)(io::ErrorKind::NotFound.into()))?;
+        let (chunks, chunk) = (Vec::new().into_iter(), Bytes::new());
+        Ok(Contents { threads: &self.threads, place, reader: Some(reader), chunks, chunk })
     }
 
     /// The digest of an archived file's bytes, and how many there are. Blocks for as long as reading it takes.
@@ -417,6 +409,32 @@ impl Iterator for PageWalk {
                 Err(error) => return Some(Err(error)),
             }
         }
+    }
+}
+
+/// An archived file that is being read, from its first byte to its last.
+pub struct Contents<'a> {
+    threads: &'a Threads,
+    place: String,
+    /// `None` after an error.
+    reader: Option<Reader>,
+    chunks: std::vec::IntoIter<Bytes>,
+    chunk: Bytes,
+}
+
+impl Contents<'_> {
+    /// The next bytes; none at the end. Blocks.
+    ///
+    /// # Errors
+    /// Where the store refuses, and more than once; after that there is nothing to be read any more.
+    pub fn read(&mut self) -> Result<&[u8], StoreError> {
+        if self.chunks.len() == 0 {
+            let mut reader = self.reader.take().ok_or_else(|| stopped(&self.place))?;
+            let (chunks, reader) = self.threads.wait(async move { Ok((reader.gather().await?, reader)) })?;
+            (self.chunks, self.reader) = (chunks.into_iter(), Some(reader));
+        }
+        self.chunk = self.chunks.next().unwrap_or_default();
+        Ok(&self.chunk)
     }
 }
 

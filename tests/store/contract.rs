@@ -85,19 +85,12 @@ fn what_is_committed_is_there_byte_for_byte(place: &Place) {
     assert_eq!(place.names("realtime.98"), ["98-0.gif", "98-1.gif", "manifest.json"]);
     place.holds_what_it_says(&job);
     let mut read = Vec::new();
-    let key = Key::output(&job, 1, "gif", None);
-    let bytes = place
-        .store
-        .read(&key, &mut |bytes| {
-            read.extend_from_slice(bytes);
-            Ok(())
-        })
-        .unwrap();
-    assert_eq!((bytes, read.as_slice()), (300_000, files[1].1));
-    let stopped = place.store.read(&key, &mut |_| Err(std::io::ErrorKind::StorageFull.into())).unwrap_err();
-    assert!(
-        matches!(&stopped, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
-    );
+    let mut contents = place.store.contents(&Key::output(&job, 1, "gif", None)).unwrap();
+    while let bytes @ [_, ..] = contents.read().unwrap() {
+        read.extend_from_slice(bytes);
+    }
+    assert!(read == long && contents.read().unwrap().is_empty());
+    assert!(place.store.contents(&Key::output(&job, 2, "gif", None)).is_err());
     assert_eq!(place.staged(), 0, "what is committed no longer waits");
 }
 

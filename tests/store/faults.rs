@@ -231,14 +231,17 @@ fn an_object_that_changes_while_it_is_read_is_not_spliced() {
             proxy.drop_conditions();
         }
         proxy.on("GET", &name, 1, Cut(2 << 20));
-        let mut changed = false;
-        let read = place.store.read(&Key::output(&job, 0, "gif", None), &mut |_| {
-            if !std::mem::replace(&mut changed, true) {
-                place.tamper(&name, Some(&vec![2; 3 << 20]));
+        let mut contents = place.store.contents(&Key::output(&job, 0, "gif", None)).unwrap();
+        assert!(contents.read().unwrap().iter().all(|byte| *byte == 1));
+        place.tamper(&name, Some(&vec![2; 3 << 20]));
+        let error = loop {
+            match contents.read() {
+                Ok(bytes) => assert!(!bytes.is_empty() && bytes.iter().all(|byte| *byte == 1)),
+                Err(error) => break error,
             }
-            Ok(())
-        });
-        assert!(read.is_err(), "{read:?}");
+        };
+        assert!(matches!(error, StoreError::Remote { doing: "reading", .. }), "{error}");
+        assert!(contents.read().is_err(), "nothing is left to be read");
     }
 }
 

@@ -1,7 +1,6 @@
 //! Copies of lost bytes: in this archive, where another file has the same digest, and in another archive.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +11,7 @@ use crate::layout::{self, Key};
 use crate::manifest::{FileRecord, Manifest};
 use crate::mend::{self, Offers, Step};
 use crate::sha256::{Digest, Sha256};
-use crate::store::{Proven, Staging, Store, StoreError};
+use crate::store::{Partial, Proven, Staging, Store, StoreError};
 use crate::verdict::{Share, Verdict};
 
 /// So many twins of a file are remembered; one is enough unless it is bad too.
@@ -168,28 +167,42 @@ fn copy(
     let Some(key) = Key::recorded(job, &file.path) else { return Ok(None) };
     let mut partial = staging.begin(job, file.output)?;
     partial.expect(Some(file.bytes));
-    let mut hasher = Sha256::default();
-    let mut refused = None;
-    let read = from.read(source, &mut |bytes| {
-        if partial.bytes() + bytes.len() as u64 > file.bytes {
-            return Err(io::Error::other("longer than it should be"));
+    match copy_bytes(from, source, &mut partial, file.bytes) {
+        Ok(digest) if partial.bytes() == file.bytes && digest == file.sha256 => {
+            let proven = partial.prove(digest, file.bytes)?;
+            Ok(Some(Copied { proven, key, file: file.clone(), from: words }))
         }
-        hasher.update(bytes);
-        partial.append(bytes).map_err(|error| {
-            refused = Some(error);
-            io::Error::other("the copy could not be written")
-        })
-    });
-    if let Some(error) = refused {
-        return Err(error);
+        copied => {
+            drop(partial);
+            staging.discard(job, file.output);
+            match copied {
+                Err(Unread::Source(error)) if !error.is_out_of_reach() => Ok(None),
+                Err(Unread::Source(error) | Unread::Copy(error)) => Err(error),
+                Ok(_) => Ok(None),
+            }
+        }
     }
-    let digest = hasher.digest();
-    let out_of_reach = read.as_ref().is_err_and(StoreError::is_out_of_reach);
-    if !read.as_ref().is_ok_and(|bytes| *bytes == file.bytes) || digest != file.sha256 {
-        drop(partial);
-        staging.discard(job, file.output);
-        return if out_of_reach { read.map(|_| None) } else { Ok(None) };
+}
+
+/// Why a file was not copied.
+enum Unread {
+    /// It could not be read.
+    Source(StoreError),
+    /// The copy could not be written.
+    Copy(StoreError),
+}
+
+/// Copies a file's bytes, and none after it turns out to be too long; gives their digest.
+fn copy_bytes(from: &Store, source: &Key, copy: &mut Partial, bytes_max: u64) -> Result<Digest, Unread> {
+    let (mut contents, mut hasher) = (from.contents(source).map_err(Unread::Source)?, Sha256::default());
+    while copy.bytes() <= bytes_max {
+        match contents.read().map_err(Unread::Source)? {
+            [] => break,
+            bytes => {
+                hasher.update(bytes);
+                copy.append(bytes).map_err(Unread::Copy)?;
+            }
+        }
     }
-    let proven = partial.prove(digest, file.bytes)?;
-    Ok(Some(Copied { proven, key, file: file.clone(), from: words }))
+    Ok(hasher.digest())
 }

@@ -19,8 +19,50 @@ const QUARANTINE_FOLDER: &str = "quarantine";
 const READ_STEP: usize = 128 * 1024;
 
 thread_local! {
-    /// One buffer a thread: a fresh one for each file costs more than hashing a small file does.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Buffers that wait for a file: a fresh one for each costs more than hashing a small file does.
+    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An archived file that is being read, from its first byte to its last.
+pub struct Contents<'a, D: Disk> {
+    disk: &'a D,
+    file: D::File,
+    place: String,
+    bytes: u64,
+    buffer: Buffer,
+}
+
+impl<D: Disk> Contents<'_, D> {
+    /// The next bytes; none at the end. Blocks.
+    ///
+    /// # Errors
+    /// Where the disk refuses; the same bytes may be asked for again.
+    pub fn read(&mut self) -> Result<&[u8], StoreError> {
+        loop {
+            match self.disk.read_at(&self.file, self.bytes, &mut self.buffer.0) {
+                Ok(count) => {
+                    self.bytes += count as u64;
+                    return Ok(&self.buffer.0[..count]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ctx("reading", &self.place)(error)),
+            }
+        }
+    }
+}
+
+struct Buffer(Vec<u8>);
+
+impl Buffer {
+    fn of_this_thread() -> Self {
+        Self(BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; READ_STEP]))
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        BUFFERS.with_borrow_mut(|buffers| buffers.push(std::mem::take(&mut self.0)));
+    }
 }
 
 impl<D: Disk> LocalStore<D> {
@@ -56,26 +98,12 @@ impl<D: Disk> LocalStore<D> {
         self.entries(&folder, &place)
     }
 
-    /// Feeds an archived file's bytes to `take`, in order; says how many there were. Blocks.
-    pub fn read(&self, key: &Key, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<u64, StoreError> {
+    /// Opens an archived file to read its bytes. Blocks.
+    pub fn contents(&self, key: &Key) -> Result<Contents<'_, D>, StoreError> {
         let place = self.place_of(key);
         let folder = self.disk.open_folder(&self.root, key.folder()).map_err(ctx("opening", &place))?;
         let file = self.disk.open_to_read(&folder, key.name()).map_err(ctx("opening", &place))?;
-        BUFFER.with_borrow_mut(|buffer| {
-            buffer.resize(READ_STEP, 0);
-            let mut bytes = 0;
-            loop {
-                match self.disk.read_at(&file, bytes, buffer) {
-                    Ok(0) => return Ok(bytes),
-                    Ok(count) => {
-                        take(&buffer[..count]).map_err(ctx("reading", &place))?;
-                        bytes += count as u64;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(ctx("reading", &place)(error)),
-                }
-            }
-        })
+        Ok(Contents { disk: &self.disk, file, place, bytes: 0, buffer: Buffer::of_this_thread() })
     }
 
     /// Waits until no commit is under way in a folder. Blocks for as long as one is.
@@ -241,6 +269,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::sha256::Digest;
     use crate::store::disk::RealDisk;
 
     fn archive() -> (tempfile::TempDir, LocalStore<RealDisk>) {
@@ -333,19 +362,21 @@ mod tests {
     }
 
     #[test]
-    fn a_taker_that_has_enough_ends_the_reading() {
+    fn a_file_is_read_in_steps_and_each_file_at_its_own_pace() {
         let (dir, store) = archive();
         let job =
             crate::job::Defaults::new(crate::job::DEFAULT_ORIGIN, None).unwrap().parse("147").unwrap().job;
         let key = Key::output(&job, 0, "gif", None);
         put(&dir, &key.to_string(), &"x".repeat(READ_STEP + 1));
-        let mut steps = Vec::new();
-        let bytes = store.read(&key, &mut |bytes| {
-            steps.push(bytes.len());
-            Ok(())
-        });
-        assert_eq!((bytes.unwrap(), steps), (READ_STEP as u64 + 1, vec![READ_STEP, 1]));
-        let refused = store.read(&key, &mut |_| Err(io::Error::other("enough")));
-        assert!(refused.unwrap_err().to_string().ends_with("enough"));
+        let mut one = store.contents(&key).unwrap();
+        let mut two = store.contents(&key).unwrap();
+        assert_eq!(one.read().unwrap(), "x".repeat(READ_STEP).as_bytes());
+        assert_eq!(one.read().unwrap(), b"x");
+        assert_eq!(one.read().unwrap(), b"");
+        drop(one);
+        assert_eq!(two.read().unwrap().len(), READ_STEP);
+        let again = store.hash(&key).unwrap();
+        assert_eq!(again, (Digest::of("x".repeat(READ_STEP + 1).as_bytes()), READ_STEP as u64 + 1));
+        assert_eq!(two.read().unwrap(), b"x");
     }
 }
