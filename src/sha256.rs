@@ -271,7 +271,8 @@ mod x86_64 {
     #[target_feature(enable = "sha,ssse3,sse4.1,avx")]
     #[inline]
     fn schedule(words: &[__m128i; 4], four: usize) -> __m128i {
-        let [first, second, third, fourth] = [0, 1, 2, 3].map(|after| words[(four + after) % 4]);
+        let (first, second) = (words[four % 4], words[(four + 1) % 4]);
+        let (third, fourth) = (words[(four + 2) % 4], words[(four + 3) % 4]);
         let sum = _mm_add_epi32(_mm_sha256msg1_epu32(first, second), _mm_alignr_epi8::<4>(fourth, third));
         _mm_sha256msg2_epu32(sum, fourth)
     }
@@ -282,16 +283,21 @@ mod x86_64 {
     fn load(block: &Block) -> [__m128i; 4] {
         let swapped = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
         let (halves, _) = block.as_chunks::<8>();
-        [0, 1, 2, 3].map(|quarter| {
-            let [low, high] = [halves[2 * quarter], halves[2 * quarter + 1]].map(i64::from_le_bytes);
-            _mm_shuffle_epi8(_mm_set_epi64x(high, low), swapped)
-        })
+        let mut words = [_mm_setzero_si128(); 4];
+        for (quarter, words) in words.iter_mut().enumerate() {
+            let (low, high) = (halves[2 * quarter], halves[2 * quarter + 1]);
+            let bytes = _mm_set_epi64x(i64::from_le_bytes(high), i64::from_le_bytes(low));
+            *words = _mm_shuffle_epi8(bytes, swapped);
+        }
+        words
     }
 
     #[target_feature(enable = "sha,ssse3,sse4.1,avx")]
     #[inline]
     fn split(state: &State) -> Halves {
-        FEBA_HGDC.map(|half| words_of(half.map(|word| state[word])))
+        let [feba, hgdc] = FEBA_HGDC;
+        let words = |places: [usize; 4]| words_of(places.map(|place| state[place]));
+        [words(feba), words(hgdc)]
     }
 
     #[target_feature(enable = "sha,ssse3,sse4.1,avx")]
@@ -315,8 +321,8 @@ mod x86_64 {
     #[target_feature(enable = "sha,ssse3,sse4.1,avx")]
     #[inline]
     fn words_of(words: [u32; 4]) -> __m128i {
-        let [one, two, three, four] = words.map(u32::cast_signed);
-        _mm_set_epi32(four, three, two, one)
+        let [one, two, three, four] = words;
+        _mm_set_epi32(four.cast_signed(), three.cast_signed(), two.cast_signed(), one.cast_signed())
     }
 }
 
