@@ -40,6 +40,8 @@ struct Host {
     is_rude: bool,
     /// So many of a thousand answers break in the middle.
     breaks: u32,
+    /// So many of a thousand requests are refused for no reason.
+    whims: u32,
 }
 
 const HOST: Host = Host {
@@ -52,9 +54,10 @@ const HOST: Host = Host {
     pause_s: None,
     is_rude: false,
     breaks: 0,
+    whims: 0,
 };
 
-const HOSTS: [Host; 26] = [
+const HOSTS: [Host; 28] = [
     Host { name: "1 ms, no limit", latency_ms: 1, body_ms: 0, ..HOST },
     Host { name: "40 ms, no limit", ..HOST },
     Host { name: "300 ms, no limit", latency_ms: 300, ..HOST },
@@ -99,6 +102,8 @@ const HOSTS: [Host; 26] = [
     Host { name: "40 ms, 16 at once, breaks the others", at_once: Some(16), is_rude: true, ..HOST },
     Host { name: "40 ms, 1 in 1,000 breaks", breaks: 1, ..HOST },
     Host { name: "40 ms, 1 in 200 breaks", breaks: 5, ..HOST },
+    Host { name: "40 ms, 1 in 1,000 refused for no reason", whims: 1, ..HOST },
+    Host { name: "40 ms, 1 in 200 refused for no reason", whims: 5, ..HOST },
 ];
 
 /// The server's side.
@@ -145,7 +150,8 @@ impl Server {
         }
         let is_too_many = self.host.at_once.is_some_and(|most| self.inside >= most);
         let is_too_often = self.host.rate.is_some() && self.tokens < 1.0;
-        if is_too_many || is_too_often {
+        let is_whim = self.roll() * 1_000.0 < f64::from(self.host.whims);
+        if is_too_many || is_too_often || is_whim {
             let pause = self.host.pause_s.map(Duration::from_secs);
             let outcome = if self.host.is_rude { Outcome::Broke } else { Outcome::Complaint(pause) };
             return Fate { at: now + latency, outcome, is_inside: false };
@@ -200,7 +206,7 @@ impl Host {
 
     /// How long the work lasts: so many answers, and more where the beginning is not like the rest.
     fn takes(&self) -> Duration {
-        let answers = if self.breaks > 0 { 4.0 * ANSWERS } else { ANSWERS };
+        let answers = if self.breaks + self.whims > 0 { 4.0 * ANSWERS } else { ANSWERS };
         let at_least_s = if self.rate.is_some() { 120.0 } else { 0.0 };
         Duration::from_secs_f64((answers / self.ideal_per_s(MOST)).max(at_least_s))
     }

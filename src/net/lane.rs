@@ -1,15 +1,15 @@
 //! What a host gets: a window of requests at once that adapts, a moment before which it is left alone, and a breaker.
 //!
 //! [`Lane`] decides, from plain values: the window starts at 8 and grows with each answer that brings no complaint,
-//! doubling in each round until the first complaint. A complaint (429, 503, resets) halves it, once a round trip at
-//! most, since one overload shows in many answers. Then it comes back as fast as it began to the largest window that was
+//! doubling in each round until the first complaint. Complaints (429, 503, resets) halve it, once a round trip at most,
+//! since one overload shows in many answers. Then it comes back as fast as it began to the largest window that was
 //! calm for a whole round, grows by one a round from there, and by one in [`WARY_ROUNDS`] rounds where the last complaint
 //! came. Growing by one a round from the half would leave a quarter of what a host bears unused. `Retry-After` holds for
 //! the whole host.
 //!
 //! A host that refuses what it bore before, or a request that was alone, minds how often it is asked and not how many
-//! ask at once: it gets a [pace] in place of a smaller window. A connection that breaks now and then, or a refusal
-//! out of the blue, is an accident and changes nothing.
+//! ask at once: it gets a [pace] in place of a smaller window. A connection that breaks now and then, and a refusal
+//! now and then, are accidents and change nothing: a host that is asked too much refuses more than that.
 //!
 //! A host that cannot be reached three times in a row, or refuses single requests seconds apart, is closed for a while:
 //! everybody who asks then fails at once instead of waiting out a timeout of their own, and one probe finds out whether
@@ -32,12 +32,17 @@ use pace::Pace;
 /// Requests at once to a host of which nothing is known.
 const FIRST_WINDOW: f64 = 8.0;
 /// Rounds in which a window grows by one where its last complaint came.
-const WARY_ROUNDS: f64 = 16.0;
+const WARY_ROUNDS: f64 = 32.0;
 /// A small window grows by one there in so many answers, or it would complain of one in sixteen.
-const WARY_ANSWERS: f64 = 64.0;
+const WARY_ANSWERS: f64 = 128.0;
 /// So many connections may break by accident, and one more with each so many good answers; overload breaks more.
 const ACCIDENTS: f64 = 2.0;
 const GOOD_FOR_AN_ACCIDENT: f64 = 32.0;
+/// As many requests may be refused for no reason, and one more with each so many good answers: a host that throws one
+/// in two hundred is not asked less, and one that bears a few more than it gets hears one in fifty too many.
+const GOOD_FOR_A_WHIM: f64 = 48.0;
+/// A round has at least so many answers: that one or two were good says little.
+const ROUND_MIN: f64 = 4.0;
 /// How late a timer may be without the next one being late too.
 const LATE: Duration = Duration::from_millis(10);
 /// This many failures to connect in a row close a host.
@@ -64,6 +69,9 @@ pub struct Lane {
     /// Good answers of this round.
     good: f64,
     last_cut: Option<Instant>,
+    /// How many requests were let go, and how many of them before the last cut.
+    begun: u64,
+    begun_before_cut: u64,
     /// The most requests at once since the last cut.
     peak: usize,
     /// Refusals in a row with nothing good between them; after the second one request at a time finds out more.
@@ -72,6 +80,8 @@ pub struct Lane {
     good_since: u64,
     /// Connections that broke of late.
     accidents: f64,
+    /// Refusals of late that may have had no reason.
+    whims: f64,
     /// How often it may be asked, of a host that minds.
     pace: Option<Pace>,
     /// When the last request was due, which is when it began or a little before: timers are late.
@@ -100,6 +110,13 @@ pub enum Admit {
     NotBefore(Instant),
     /// The host gives nothing and is probed again then.
     Closed(Instant),
+}
+
+/// When a request began, in time and among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Began {
+    at: Instant,
+    number: u64,
 }
 
 /// What a request says about its host.
@@ -168,10 +185,13 @@ impl Lane {
             round: FIRST_WINDOW.min(most),
             good: 0.0,
             last_cut: None,
+            begun: 0,
+            begun_before_cut: 0,
             peak: 0,
             refused_in_a_row: 0,
             good_since: 0,
             accidents: 0.0,
+            whims: 0.0,
             pace: None,
             last_due: None,
             takes: Duration::ZERO,
@@ -220,6 +240,7 @@ impl Lane {
             self.last_due = Some(due);
         }
         self.in_flight += 1;
+        self.begun += 1;
         self.peak = self.peak.max(self.in_flight);
         Admit::Go
     }
@@ -242,8 +263,14 @@ impl Lane {
         (last + gap).max(now.checked_sub(LATE).unwrap_or(now))
     }
 
-    /// A request has ended that began at `began`.
-    pub fn done(&mut self, outcome: Outcome, began: Instant, now: Instant) {
+    /// The request that was let go last.
+    #[must_use]
+    pub fn last_begun(&self, at: Instant) -> Began {
+        Began { at, number: self.begun }
+    }
+
+    /// A request has ended.
+    pub fn done(&mut self, outcome: Outcome, began: Began, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if self.in_flight == 0 {
             self.idle_since = Some(now);
@@ -252,12 +279,13 @@ impl Lane {
             Outcome::Good => {
                 self.open();
                 (self.closings, self.refused_in_a_row) = (0, 0);
-                self.takes = now.saturating_duration_since(began);
+                self.takes = now.saturating_duration_since(began.at);
                 self.good_since += 1;
                 self.accidents = (self.accidents - 1.0 / GOOD_FOR_AN_ACCIDENT).max(0.0);
+                self.whims = (self.whims - 1.0 / GOOD_FOR_A_WHIM).max(0.0);
                 self.good += 1.0;
                 self.window = self.grown().min(self.most);
-                if self.good >= self.round {
+                if self.good >= self.round.max(ROUND_MIN) {
                     self.calm = self.calm.max(self.round);
                     (self.round, self.good) = (self.window.floor(), 0.0);
                 }
@@ -268,8 +296,8 @@ impl Lane {
                 self.not_before = self.not_before.max(until);
                 self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
                 if self.is_news(began) {
-                    self.accidents += 1.0;
-                    self.refused(pause, began, now);
+                    self.whims += 1.0;
+                    self.refused(pause, began.at, now);
                 }
             }
             Outcome::Broke => {
@@ -289,8 +317,8 @@ impl Lane {
     }
 
     /// What was under way at the last cut could not know of it.
-    fn is_news(&self, began: Instant) -> bool {
-        self.last_cut.is_none_or(|cut| began >= cut)
+    fn is_news(&self, began: Began) -> bool {
+        began.number > self.begun_before_cut
     }
 
     fn halve(&mut self) {
@@ -302,7 +330,8 @@ impl Lane {
     }
 
     fn note_cut(&mut self, now: Instant) {
-        (self.last_cut, self.peak, self.good_since) = (Some(now), self.in_flight, 0);
+        (self.last_cut, self.begun_before_cut) = (Some(now), self.begun);
+        (self.peak, self.good_since) = (self.in_flight, 0);
         self.idle = Duration::ZERO;
     }
 
@@ -312,7 +341,7 @@ impl Lane {
     /// | --- | --- | --- |
     /// | nothing good | refused a request that was alone | window and pace are halved; closed where it gives nothing now |
     /// | nothing good | refused one of several | the window is halved |
-    /// | good answers | bore this window, or keeps its pace, and refused no others of late | nothing: an accident |
+    /// | good answers | refused at most one other of late, or none while more is tried than it refused before | nothing: an accident |
     /// | good answers | has a pace | the pace of those answers |
     /// | good answers | bore this window, and asks for a pause | the pace of those answers |
     /// | good answers | bore this window | half of the pace now: the next refusal tells more |
@@ -322,9 +351,11 @@ impl Lane {
     fn refused(&mut self, pause: Option<Duration>, began: Instant, now: Instant) {
         let calm_for = self.last_cut.map_or(Duration::ZERO, |cut| now.saturating_duration_since(cut));
         let was_calm_here = self.window.floor() <= self.calm;
-        let is_accident = pause.is_none()
-            && self.accidents <= ACCIDENTS
-            && self.pace.map_or(was_calm_here, |pace| !pace.tries_more(calm_for, self.takes));
+        let tries_more = match self.pace {
+            Some(pace) => pace.tries_more(calm_for, self.takes),
+            None => self.is_wary() && !was_calm_here,
+        };
+        let is_accident = pause.is_none() && self.whims <= if tries_more { 1.0 } else { ACCIDENTS };
         match self.last_cut {
             Some(cut) if self.good_since == 0 && self.peak <= 1 && pause.is_none() => {
                 let waited = began.saturating_duration_since(cut);
@@ -336,7 +367,12 @@ impl Lane {
                     self.close(now);
                 }
             }
-            Some(_) if self.good_since > 0 && is_accident => return,
+            _ if self.good_since > 0 && is_accident => {
+                if !was_calm_here {
+                    (self.round, self.good) = (self.window.floor(), 0.0);
+                }
+                return;
+            }
             Some(_) if self.good_since > 0 && (self.pace.is_some() || was_calm_here && pause.is_some()) => {
                 let time = calm_for.saturating_sub(self.idle);
                 let before = self.pace.and_then(|pace| Some((pace, pace.gap(calm_for, self.takes)?)));
@@ -362,11 +398,14 @@ impl Lane {
         match self.complained_at {
             None => self.window + 1.0,
             Some(_) if self.window < self.calm => (self.window + 1.0).min(self.calm),
-            Some(at) if (at - 1.0..=at + 1.0).contains(&self.window.floor()) => {
-                self.window + 1.0 / (self.window * WARY_ROUNDS).max(WARY_ANSWERS)
-            }
+            Some(_) if self.is_wary() => self.window + 1.0 / (self.window * WARY_ROUNDS).max(WARY_ANSWERS),
             Some(_) => self.window + 1.0 / self.window,
         }
+    }
+
+    /// Whether the window is where the last complaint came.
+    fn is_wary(&self) -> bool {
+        self.complained_at.is_some_and(|at| (at - 1.0..=at + 1.0).contains(&self.window.floor()))
     }
 
     fn open(&mut self) {
@@ -465,7 +504,9 @@ impl Lanes {
 fn ask(shared: &Arc<Shared>, host: &str) -> Turn {
     let mut lane = held(&shared.lane);
     match lane.admit(now()) {
-        Admit::Go => Turn::Go(Permit { shared: Arc::clone(shared), began: now(), outcome: None }),
+        Admit::Go => {
+            Turn::Go(Permit { shared: Arc::clone(shared), began: lane.last_begun(now()), outcome: None })
+        }
         Admit::Full => Turn::Full,
         Admit::NotBefore(until) => Turn::NotBefore(until),
         Admit::Closed(until) => {
@@ -484,7 +525,7 @@ fn ask(shared: &Arc<Shared>, host: &str) -> Turn {
 #[must_use = "the turn ends when this is dropped"]
 pub struct Permit {
     shared: Arc<Shared>,
-    began: Instant,
+    began: Began,
     outcome: Option<Outcome>,
 }
 

@@ -3,12 +3,26 @@ use super::*;
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 
+/// Ends a request that began at this moment; one of the very moment of the last cut began after it.
+fn done(lane: &mut Lane, outcome: Outcome, began: Instant, now: Instant) {
+    let is_new = lane.last_cut.is_none_or(|cut| began >= cut);
+    lane.done(outcome, Began { at: began, number: if is_new { u64::MAX } else { 0 } }, now);
+}
+
 fn full(lane: &mut Lane, now: Instant) -> usize {
     let mut admitted = 0;
     while lane.admit(now) == Admit::Go {
         admitted += 1;
     }
     admitted
+}
+
+/// More than happens for no reason.
+fn refuse_several(lane: &mut Lane, now: Instant) {
+    for outcome in [Outcome::Complaint(None), Outcome::Good, Outcome::Complaint(None), Outcome::Good] {
+        done(lane, outcome, now, now);
+    }
+    done(lane, Outcome::Complaint(None), now, now);
 }
 
 #[test]
@@ -19,17 +33,16 @@ fn the_window_doubles_each_round_until_the_first_complaint_and_then_comes_back_t
         assert_eq!(full(&mut lane, now), want);
         assert_eq!(lane.admit(now), Admit::Full);
         for _ in 0..want {
-            lane.done(Outcome::Good, now, now);
+            done(&mut lane, Outcome::Good, now, now);
         }
     }
-    assert_eq!(lane.admit(now), Admit::Go);
-    lane.done(Outcome::Complaint(None), now, now);
+    refuse_several(&mut lane, now);
     assert_eq!(lane.window(), 32);
     assert_eq!(full(&mut lane, now), 32);
     let rounds = |lane: &mut Lane, count: usize| {
         let round = |_| {
             for _ in 0..lane.window() {
-                lane.done(Outcome::Good, now, now);
+                done(lane, Outcome::Good, now, now);
             }
             lane.window()
         };
@@ -37,10 +50,10 @@ fn the_window_doubles_each_round_until_the_first_complaint_and_then_comes_back_t
     };
     // 64 was calm for a round before it brought a complaint, so it says nothing any more.
     assert_eq!(rounds(&mut lane, 4), [32, 33, 34, 35]);
-    lane.done(Outcome::Complaint(None), now + S(1), now + S(1));
+    refuse_several(&mut lane, now + S(1));
     assert_eq!(
         (lane.window(), rounds(&mut lane, 3)),
-        (17, vec![34, 34, 34]),
+        (18, vec![34, 34, 34]),
         "back to what was calm, and wary"
     );
 }
@@ -65,10 +78,10 @@ fn work_at(bears: usize, most: usize) -> (u64, u64) {
         now = ended;
         if is_good {
             (good, served) = (good + 1, served - 1);
-            lane.done(Outcome::Good, started, now);
+            done(&mut lane, Outcome::Good, started, now);
         } else {
             refused += 1;
-            lane.done(Outcome::Complaint(None), started, now);
+            done(&mut lane, Outcome::Complaint(None), started, now);
         }
     }
     (good, refused)
@@ -91,13 +104,13 @@ fn one_overload_halves_the_window_once() {
     let mut lane = Lane::new(8);
     assert_eq!(full(&mut lane, began), 8);
     for _ in 0..7 {
-        lane.done(Outcome::Complaint(None), began, later);
+        done(&mut lane, Outcome::Complaint(None), began, later);
     }
     assert_eq!(lane.window(), 4);
-    lane.done(Outcome::Complaint(None), later, later);
+    done(&mut lane, Outcome::Complaint(None), later, later);
     assert_eq!(lane.window(), 2);
     for _ in 0..9 {
-        lane.done(Outcome::Complaint(None), later, later);
+        done(&mut lane, Outcome::Complaint(None), later, later);
     }
     assert_eq!(lane.window(), 1);
 }
@@ -107,9 +120,9 @@ fn a_pause_that_one_answer_asks_for_holds_for_the_whole_host() {
     let now = Instant::now();
     let mut lane = Lane::new(8);
     assert_eq!(lane.admit(now), Admit::Go);
-    lane.done(Outcome::Complaint(Some(S(3))), now, now);
+    done(&mut lane, Outcome::Complaint(Some(S(3))), now, now);
     assert_eq!(lane.admit(now + S(2)), Admit::NotBefore(now + S(3)));
-    lane.done(Outcome::Complaint(Some(S(1))), now, now);
+    done(&mut lane, Outcome::Complaint(Some(S(1))), now, now);
     assert_eq!(lane.admit(now + S(2)), Admit::NotBefore(now + S(3)), "a shorter pause does not shorten it");
     assert_eq!(lane.admit(now + S(3)), Admit::Go);
 }
@@ -119,18 +132,18 @@ fn a_host_that_cannot_be_reached_is_closed_and_probed_by_one() {
     let now = Instant::now();
     let mut lane = Lane::new(8);
     assert_eq!(full(&mut lane, now), 8);
-    lane.done(Outcome::Unreachable, now, now);
-    lane.done(Outcome::Unreachable, now, now);
+    done(&mut lane, Outcome::Unreachable, now, now);
+    done(&mut lane, Outcome::Unreachable, now, now);
     assert_eq!(lane.window(), 8);
-    lane.done(Outcome::Unreachable, now, now);
+    done(&mut lane, Outcome::Unreachable, now, now);
     assert_eq!((lane.window(), lane.admit(now)), (0, Admit::Closed(now + S(2))));
     let probe = now + S(2);
     assert_eq!(lane.admit(probe), Admit::Go);
     assert!(matches!(lane.admit(probe), Admit::Closed(_)), "one probe at a time");
-    lane.done(Outcome::Unreachable, probe, probe);
+    done(&mut lane, Outcome::Unreachable, probe, probe);
     assert_eq!(lane.admit(probe), Admit::Closed(probe + S(4)));
     assert_eq!(lane.admit(probe + S(4)), Admit::Go);
-    lane.done(Outcome::Good, probe, probe + S(4));
+    done(&mut lane, Outcome::Good, probe, probe + S(4));
     assert_eq!(lane.admit(probe + S(4)), Admit::Go, "and it is open again");
 }
 
@@ -194,7 +207,7 @@ fn alone(lane: &mut Lane, mut now: Instant, outcome: Outcome) -> Instant {
             Admit::Full => panic!("nothing else is under way"),
         }
     }
-    lane.done(outcome, now, now);
+    done(lane, outcome, now, now);
     now
 }
 
@@ -222,12 +235,12 @@ fn a_host_that_minds_how_often_it_is_asked_is_asked_as_often_as_it_answered_betw
     let ask = |lane: &mut Lane, at_ms: u64, outcome| {
         let at = began + Duration::from_millis(at_ms);
         assert_eq!(lane.admit(at), Admit::Go, "at {at_ms} ms");
-        lane.done(outcome, at, at + Duration::from_millis(100));
+        done(lane, outcome, at, at + Duration::from_millis(100));
     };
     for answer in 0..8 {
         ask(&mut lane, 100 * answer, Outcome::Good);
     }
-    ask(&mut lane, 800, Outcome::Complaint(None));
+    refuse_several(&mut lane, began + Duration::from_millis(800));
     for answer in 0..40 {
         ask(&mut lane, 900 + 100 * answer, Outcome::Good);
     }
@@ -251,31 +264,26 @@ fn a_refusal_out_of_the_blue_and_a_connection_that_breaks_now_and_then_change_no
         let mut lane = Lane::new(8);
         let round = |lane: &mut Lane| {
             for _ in 0..full(lane, now) {
-                lane.done(Outcome::Good, now, now);
+                done(lane, Outcome::Good, now, now);
             }
         };
-        if trouble != Outcome::Broke {
-            // What never refused anything is cut by its first refusal.
-            assert_eq!(lane.admit(now), Admit::Go);
-            lane.done(trouble, now, now);
-        }
         for _ in 0..30 {
             round(&mut lane);
         }
         assert_eq!(lane.window(), 8);
         for _ in 0..20 {
             assert_eq!(full(&mut lane, now), 8);
-            lane.done(trouble, now, now);
+            done(&mut lane, trouble, now, now);
             for _ in 0..7 {
-                lane.done(Outcome::Good, now, now);
+                done(&mut lane, Outcome::Good, now, now);
             }
-            for _ in 0..4 {
+            for _ in 0..6 {
                 round(&mut lane);
             }
             assert_eq!((lane.window(), lane.pace), (8, None), "{trouble:?}");
         }
         for _ in 0..3 {
-            lane.done(trouble, now, now);
+            done(&mut lane, trouble, now, now);
         }
         assert!(lane.window() == 4 || lane.pace.is_some(), "{trouble:?}: several at once are none");
     }
@@ -288,10 +296,10 @@ fn after_two_refusals_one_request_finds_out_whether_the_host_gives_anything() {
     assert_eq!(full(&mut lane, now), 8);
     for _ in 0..8 {
         assert_eq!(lane.admit(now), Admit::Full);
-        lane.done(Outcome::Complaint(None), now, now + S(1));
+        done(&mut lane, Outcome::Complaint(None), now, now + S(1));
     }
     assert_eq!(full(&mut lane, now + S(1)), 1);
-    lane.done(Outcome::Good, now + S(1), now + S(2));
+    done(&mut lane, Outcome::Good, now + S(1), now + S(2));
     assert_eq!(full(&mut lane, now + S(2)), 4);
 }
 
