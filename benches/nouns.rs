@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench nouns` runs all of them, `cargo bench --bench nouns walk` those with this word in their name.
 //! Each job pays for one of nearly every line; the walkers and the digest are paid for by the byte, and so have a
-//! throughput beside their time. The digest is none of vfetch's own: it stands here as the yardstick of the walkers.
+//! throughput beside their time.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,7 +17,6 @@ use std::time::Duration;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use url::Url;
 use vfetch::job::{Defaults, Family, JobRef};
 use vfetch::lifetime::{Birth, Headers, Lesson, Lifetimes, Link};
@@ -26,7 +25,7 @@ use vfetch::media;
 use vfetch::plan::{self, Answer, Identity, JobClock, Part, SourceState, Standing};
 use vfetch::reply::{self, Head};
 use vfetch::retry::{Cause, Failure};
-use vfetch::sha256::Digest;
+use vfetch::sha256::{self, Digest, Sha256};
 use vfetch::text::{Redactor, Secret};
 use vfetch::{layout, listing};
 
@@ -157,15 +156,20 @@ mod by_the_byte {
             walker.finish()
         });
     }
+}
 
-    #[divan::bench]
-    fn sha256(bencher: Bencher<'_, '_>) {
-        let bytes = fixture("media/clip.gif");
-        let bencher = bencher.counter(BytesCount::new(bytes.len()));
-        bencher.bench(|| {
-            let mut hasher = Sha256::new();
-            black_box(&bytes).chunks(CHUNK).for_each(|chunk| hasher.update(chunk));
-            hasher.finalize()
+mod digest {
+    use super::*;
+
+    /// As many streams at a time, a chunk of each.
+    #[divan::bench(args = [1, 2, 4, 8])]
+    fn streams(bencher: Bencher<'_, '_>, count: usize) {
+        let chunk = vec![7; CHUNK];
+        let bencher = bencher.counter(BytesCount::new(count * CHUNK));
+        bencher.with_inputs(|| vec![Sha256::default(); count]).bench_values(|mut hashers| {
+            let streams = hashers.iter_mut().map(|hasher| (hasher, black_box(chunk.as_slice())));
+            sha256::update_all(&mut streams.collect::<Vec<_>>());
+            hashers.iter().map(Sha256::digest).collect::<Vec<_>>()
         });
     }
 }
