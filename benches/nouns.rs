@@ -7,7 +7,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a bench may panic, and reads the fixtures"
+    clippy::wildcard_imports,
+    reason = "a bench may panic, reads the fixtures, and its parts share what they use"
 )]
 
 use std::hint::black_box;

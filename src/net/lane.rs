@@ -18,16 +18,15 @@
 //! [`Lanes`] keeps one for each host and lets tasks wait for their turn, in their order.
 
 mod pace;
+mod turn;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::retry::{Cause, Failure};
 use pace::Pace;
+pub use turn::{Lanes, Permit, Turn};
 
 /// Requests at once to a host of which nothing is known.
 const FIRST_WINDOW: f64 = 8.0;
@@ -51,8 +50,6 @@ const CLOSES_AFTER: u32 = 3;
 const CLOSED_FOR: Duration = Duration::from_secs(2);
 /// The longest time between two probes of a closed host.
 const CLOSED_FOR_CAP: Duration = Duration::from_secs(30);
-/// Lanes of hosts that nobody uses are forgotten beyond this many: names of hosts come from servers.
-const LANES_KEPT: usize = 1_024;
 
 /// The state of one host.
 #[derive(Clone, Debug)]
@@ -427,140 +424,6 @@ impl Lane {
             self.closings = self.closings.saturating_add(1);
         }
     }
-}
-
-/// What a host answers to one who does not wait.
-#[derive(Debug)]
-pub enum Turn {
-    /// It is his turn.
-    Go(Permit),
-    /// The window is full: when another request ends.
-    Full,
-    /// The host is left alone until then.
-    NotBefore(Instant),
-    /// The host gave nothing a moment ago.
-    Closed(Failure),
-}
-
-/// The lanes of all hosts.
-#[derive(Debug)]
-pub struct Lanes {
-    most: usize,
-    lanes: Mutex<HashMap<String, Arc<Shared>>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    lane: Mutex<Lane>,
-    freed: Notify,
-}
-
-impl Lanes {
-    /// Lanes for hosts that get at most so many requests at once each.
-    #[must_use]
-    pub fn new(most: usize) -> Self {
-        Self { most, lanes: Mutex::new(HashMap::new()) }
-    }
-
-    /// Waits for this host's turn, in the order of asking.
-    ///
-    /// # Errors
-    /// Why the host is closed, at once where it is.
-    pub async fn enter(&self, host: &str) -> Result<Permit, Failure> {
-        let shared = self.lane(host);
-        loop {
-            // In the queue before the look, so that a turn that comes free in between is not missed.
-            let mut freed = std::pin::pin!(shared.freed.notified());
-            freed.as_mut().enable();
-            match ask(&shared, host) {
-                Turn::Go(permit) => return Ok(permit),
-                Turn::Full => freed.await,
-                Turn::NotBefore(until) => tokio::time::sleep_until(until).await,
-                Turn::Closed(failure) => return Err(failure),
-            }
-        }
-    }
-
-    /// Asks for this host's turn without waiting for it.
-    #[must_use]
-    pub fn try_enter(&self, host: &str) -> Turn {
-        ask(&self.lane(host), host)
-    }
-
-    fn lane(&self, host: &str) -> Arc<Shared> {
-        let mut lanes = held(&self.lanes);
-        if let Some(shared) = lanes.get(host) {
-            return Arc::clone(shared);
-        }
-        if lanes.len() >= LANES_KEPT {
-            lanes.retain(|_, shared| Arc::strong_count(shared) > 1);
-        }
-        let shared = Arc::new(Shared { lane: Mutex::new(Lane::new(self.most)), freed: Notify::new() });
-        lanes.insert(host.into(), Arc::clone(&shared));
-        shared
-    }
-}
-
-fn ask(shared: &Arc<Shared>, host: &str) -> Turn {
-    let mut lane = held(&shared.lane);
-    match lane.admit(now()) {
-        Admit::Go => {
-            Turn::Go(Permit { shared: Arc::clone(shared), began: lane.last_begun(now()), outcome: None })
-        }
-        Admit::Full => Turn::Full,
-        Admit::NotBefore(until) => Turn::NotBefore(until),
-        Admit::Closed(until) => {
-            let failure = if lane.unreachable > 0 {
-                Failure::new(Cause::Unreachable, format!("{host} could not be reached a moment ago"))
-            } else {
-                Failure::new(Cause::RateLimited, format!("{host} refused every request a moment ago"))
-            };
-            Turn::Closed(failure.after(Some(until.saturating_duration_since(now()))))
-        }
-    }
-}
-
-/// A turn at a host; dropping it ends it.
-#[derive(Debug)]
-#[must_use = "the turn ends when this is dropped"]
-pub struct Permit {
-    shared: Arc<Shared>,
-    began: Began,
-    outcome: Option<Outcome>,
-}
-
-impl Permit {
-    /// Ends the turn with what it showed of the host.
-    pub fn end(mut self, outcome: Outcome) {
-        self.outcome = Some(outcome);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let outcome = self.outcome.unwrap_or(Outcome::Unknown);
-        let mut lane = held(&self.shared.lane);
-        lane.done(outcome, self.began, now());
-        let (is_closed, room) = (lane.window() == 0, lane.room());
-        drop(lane);
-        if is_closed {
-            // Nobody's turn will come, and everybody is to hear it.
-            self.shared.freed.notify_waiters();
-        }
-        for _ in 0..room {
-            self.shared.freed.notify_one();
-        }
-    }
-}
-
-/// A lock whose holder cannot have left it half changed: nothing in here panics between two writes.
-fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[expect(clippy::disallowed_methods, reason = "a lane waits by the runtime's clock")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

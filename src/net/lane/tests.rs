@@ -1,5 +1,8 @@
 #![expect(clippy::disallowed_methods, reason = "a test makes its own moments")]
+use std::sync::Arc;
+
 use super::*;
+use crate::retry::Cause;
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 
