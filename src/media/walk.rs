@@ -149,6 +149,7 @@ impl Steps {
             chunk = &chunk[skipped..];
             if self.last && self.skip == 0 {
                 self.ended = Some(Completeness::Whole);
+                return;
             }
             if chunk.is_empty() {
                 return;
@@ -460,7 +461,7 @@ mod tests {
         matches!(completeness(bytes), Cut(_))
     }
 
-    /// Whole as given, cut at every earlier byte, and still whole with something behind it.
+    /// Whole as given, cut at every earlier byte, and still whole with anything behind it.
     fn is_whole_to_its_last_byte(bytes: &[u8]) {
         assert_eq!(completeness(bytes), Whole, "{bytes:?}");
         for end in 0..bytes.len() {
@@ -468,6 +469,7 @@ mod tests {
             assert_ne!(so_far, Whole, "cut at {end} of {}", bytes.len());
         }
         assert_eq!(completeness(&[bytes, b"behind it"].concat()), Whole);
+        assert_eq!(completeness(&[bytes, &[0; 64]].concat()), Whole, "padded");
     }
 
     const GIF: &[u8] =
