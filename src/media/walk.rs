@@ -113,7 +113,7 @@ impl Walker {
 
 /// What to do after a look at what was gathered.
 enum Step {
-    /// Gather this many bytes in all, then look again.
+    /// Gather this many bytes in all, more than were looked at, then look again.
     Gather(usize),
     /// Drop what was gathered, skip so many bytes, then gather anew.
     Skip(u64),
@@ -126,9 +126,6 @@ enum Step {
     /// The structure is broken; this is what is missing.
     Broken(&'static str),
 }
-
-/// Headers are small; one that wants more than this is damage.
-const GATHER_MAX: usize = 1 << 16;
 
 #[derive(Clone, Debug)]
 struct Steps {
@@ -159,7 +156,6 @@ impl Steps {
                     None => return,
                     Some(place) => chunk = &chunk[place..],
                 }
-                self.format.found();
             }
             let (taken, rest) = chunk.split_at(chunk.len().min(self.need - self.gathered.len()));
             self.gathered.extend_from_slice(taken);
@@ -173,8 +169,8 @@ impl Steps {
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Gather(need) if need <= GATHER_MAX => self.need = need.max(self.gathered.len() + 1),
-            Step::Gather(_) | Step::Lost => self.ended = Some(Completeness::Untold),
+            Step::Gather(need) => self.need = need,
+            Step::Lost => self.ended = Some(Completeness::Untold),
             Step::Broken(what) => self.ended = Some(Completeness::Cut(what)),
             Step::End | Step::SkipToEnd(0) => self.ended = Some(Completeness::Whole),
             Step::Skip(bytes) => {
@@ -199,7 +195,7 @@ enum Format {
     Gif(Gif),
     Iso { moov: bool, media: bool, endless: bool },
     Png,
-    Jpeg { searching: bool, image: bool },
+    Jpeg { state: Jpeg, image: bool },
     Ebml { in_segment: bool, unknown_size: bool, any: bool },
     Riff,
     Glb,
@@ -212,6 +208,16 @@ enum Gif {
     SubBlock,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Jpeg {
+    /// A marker comes next.
+    Marker,
+    /// The first byte of a marker was seen.
+    Code,
+    /// Image data, up to the next marker.
+    Data,
+}
+
 impl Format {
     fn of(kind: MediaKind) -> Option<Self> {
         Some(match kind {
@@ -220,7 +226,7 @@ impl Format {
                 Self::Iso { moov: false, media: false, endless: false }
             }
             MediaKind::Png => Self::Png,
-            MediaKind::Jpeg => Self::Jpeg { searching: false, image: false },
+            MediaKind::Jpeg => Self::Jpeg { state: Jpeg::Marker, image: false },
             MediaKind::WebM | MediaKind::Mkv => {
                 Self::Ebml { in_segment: false, unknown_size: false, any: false }
             }
@@ -231,13 +237,7 @@ impl Format {
     }
 
     fn searches(&self) -> bool {
-        matches!(self, Self::Jpeg { searching: true, .. })
-    }
-
-    fn found(&mut self) {
-        if let Self::Jpeg { searching, .. } = self {
-            *searching = false;
-        }
+        matches!(self, Self::Jpeg { state: Jpeg::Data, .. })
     }
 
     fn look(&mut self, bytes: &[u8]) -> Step {
@@ -245,7 +245,7 @@ impl Format {
             Self::Gif(state) => gif(state, bytes),
             Self::Iso { moov, media, endless } => iso(moov, media, endless, bytes),
             Self::Png => png(bytes),
-            Self::Jpeg { searching, image } => jpeg(searching, image, bytes),
+            Self::Jpeg { state, image } => jpeg(state, image, bytes),
             Self::Ebml { in_segment, unknown_size, any } => ebml(in_segment, unknown_size, any, bytes),
             Self::Riff => riff(bytes),
             Self::Glb => glb(bytes),
@@ -354,28 +354,33 @@ fn png(bytes: &[u8]) -> Step {
     Step::Skip(u64::from(be32(&bytes[..4])) + CHECKSUM)
 }
 
-fn jpeg(searching: &mut bool, image: &mut bool, bytes: &[u8]) -> Step {
-    // Fill bytes may stand before a marker.
-    let fill = bytes.iter().take_while(|byte| **byte == 0xff).count();
-    let Some((marker, length)) = bytes[fill..].split_first() else { return Step::Gather(bytes.len() + 1) };
-    if fill == 0 {
-        return Step::Broken("a JPEG marker");
-    }
-    match *marker {
-        // The start of the image, restarts, and stuffed bytes within image data.
-        0xd8 if !*image => Step::Skip(0),
-        0xd9 => Step::End,
-        0x00 | 0xd0..=0xd7 | 0x01 => {
-            *searching = *image;
+fn jpeg(state: &mut Jpeg, image: &mut bool, bytes: &[u8]) -> Step {
+    /// A marker's code and the length of its segment, which counts itself.
+    const SEGMENT: usize = 3;
+    let within = if *image { Jpeg::Data } else { Jpeg::Marker };
+    match (*state, bytes) {
+        // Fill bytes may stand before a marker's code.
+        (_, [0xff, ..]) => {
+            *state = Jpeg::Code;
             Step::Skip(0)
         }
-        _ if length.len() < 2 => Step::Gather(fill + 3),
-        marker => {
-            let length = u64::from(length[0]) << 8 | u64::from(length[1]);
-            *image |= marker == 0xda;
-            *searching = marker == 0xda;
+        (Jpeg::Marker | Jpeg::Data, _) => Step::Broken("a JPEG marker"),
+        (Jpeg::Code, [0xd9, ..]) => Step::End,
+        // Another file begins where this one was cut off.
+        (Jpeg::Code, [0xd8, ..]) if *image => Step::Broken("the JPEG end marker"),
+        // The start of the image, restarts, and stuffed bytes within image data.
+        (Jpeg::Code, [0xd8 | 0x00 | 0xd0..=0xd7 | 0x01, ..]) => {
+            *state = within;
+            Step::Skip(0)
+        }
+        (Jpeg::Code, &[marker, first, second, ..]) => {
+            let scan = marker == 0xda;
+            *image |= scan;
+            *state = if scan { Jpeg::Data } else { Jpeg::Marker };
+            let length = u64::from(u16::from_be_bytes([first, second]));
             length.checked_sub(2).map_or(Step::Broken("a readable JPEG segment"), Step::Skip)
         }
+        (Jpeg::Code, _) => Step::Gather(SEGMENT),
     }
 }
 
@@ -497,6 +502,40 @@ mod tests {
         );
         assert!(is_cut(b"\xff\xd8\xff\xe0\0\x01\xff\xd9"));
         assert!(is_cut(b"\xff\xd8\xff\xe0\0\x02nothing"));
+    }
+
+    /// A progressive JPEG with notes of a camera: tables, a scan, more tables behind a fill byte, another scan.
+    fn jpeg_of(scan: &[u8]) -> Vec<u8> {
+        let jfif: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
+        let exif = [b"\xff\xe1\x01\x04Exif".as_slice(), &[7; 0x0102 - 4]].concat();
+        let frame = b"\xff\xc2\0\x0b\x08\0\x01\0\x01\x01\x01\x11\0";
+        let first = [b"\xff\xc4\0\x05\0\0\0\xff\xda\0\x08\x01\x01\0\0\0\x01".as_slice(), scan].concat();
+        let second =
+            [b"\xff\xff\xc4\0\x05\x10\0\0\xff\xda\0\x08\x01\x01\0\x01\x05\0".as_slice(), scan].concat();
+        [jfif, &exif, frame, &first, &second, b"\xff\xd9"].concat()
+    }
+
+    #[test]
+    fn a_jpeg_is_followed_through_its_tables_and_scans() {
+        is_whole_to_its_last_byte(&jpeg_of(b"data\xff\0more\xff\xd0and\xff\xff\xd7more\xff\0"));
+    }
+
+    #[test]
+    fn a_jpeg_that_begins_again_within_its_image_data_is_cut() {
+        // In overexposed sky much of the data is stuffed bytes.
+        let sky = [0xff, 0].repeat(40_000);
+        for data in [sky.clone(), [b"x".as_slice(), &sky].concat()] {
+            let whole = jpeg_of(&data);
+            let twice = [&whole[..whole.len() / 2], &whole].concat();
+            assert_eq!((completeness(&whole), completeness(&twice)), (Whole, Cut("the JPEG end marker")));
+        }
+    }
+
+    #[test]
+    fn a_jpeg_may_have_any_number_of_fill_bytes_before_a_marker() {
+        let fill = vec![0xff; 100_000];
+        assert_eq!(completeness(&[b"\xff\xd8".as_slice(), &fill, b"\xd9"].concat()), Whole);
+        assert!(is_cut(&[b"\xff\xd8".as_slice(), &fill].concat()));
     }
 
     fn mp4(boxes: &[&[u8]]) -> Vec<u8> {
