@@ -196,7 +196,7 @@ enum Format {
     Iso { moov: bool, media: bool, endless: bool },
     Png,
     Jpeg { state: Jpeg, image: bool },
-    Ebml { in_segment: bool, unknown_size: bool, any: bool },
+    Ebml { live: bool, any: bool },
     Riff,
     Glb,
 }
@@ -227,9 +227,7 @@ impl Format {
             }
             MediaKind::Png => Self::Png,
             MediaKind::Jpeg => Self::Jpeg { state: Jpeg::Marker, image: false },
-            MediaKind::WebM | MediaKind::Mkv => {
-                Self::Ebml { in_segment: false, unknown_size: false, any: false }
-            }
+            MediaKind::WebM | MediaKind::Mkv => Self::Ebml { live: false, any: false },
             MediaKind::WebP | MediaKind::Wav | MediaKind::Avi => Self::Riff,
             MediaKind::Glb => Self::Glb,
             MediaKind::Mp3 | MediaKind::Ogg | MediaKind::Flac | MediaKind::Unknown => return None,
@@ -246,7 +244,7 @@ impl Format {
             Self::Iso { moov, media, endless } => iso(moov, media, endless, bytes),
             Self::Png => png(bytes),
             Self::Jpeg { state, image } => jpeg(state, image, bytes),
-            Self::Ebml { in_segment, unknown_size, any } => ebml(in_segment, unknown_size, any, bytes),
+            Self::Ebml { live, any } => ebml(live, any, bytes),
             Self::Riff => riff(bytes),
             Self::Glb => glb(bytes),
         }
@@ -263,7 +261,7 @@ impl Format {
             Self::Iso { .. } => Completeness::Cut("the end of a box"),
             Self::Png => Completeness::Cut("the PNG end chunk"),
             Self::Jpeg { .. } => Completeness::Cut("the JPEG end marker"),
-            Self::Ebml { in_segment: true, unknown_size: true, any: true } if between => Completeness::Untold,
+            Self::Ebml { live: true, any: true } if between => Completeness::Untold,
             Self::Ebml { .. } => Completeness::Cut("the end of the segment"),
             Self::Riff => Completeness::Cut("the end of the RIFF chunk"),
             Self::Glb => Completeness::Cut("the end of the glTF chunks"),
@@ -309,19 +307,17 @@ fn gif(state: &mut Gif, bytes: &[u8]) -> Step {
 fn iso(moov: &mut bool, media: &mut bool, endless: &mut bool, bytes: &[u8]) -> Step {
     const HEADER: usize = 8;
     const LARGE_HEADER: usize = 16;
-    if bytes.len() < HEADER {
-        return Step::Gather(HEADER);
-    }
-    let size = u64::from(be32(&bytes[..4]));
-    if size == 1 && bytes.len() < LARGE_HEADER {
-        return Step::Gather(LARGE_HEADER);
-    }
-    match &bytes[4..8] {
+    let Some((size, kind)) = size_and_name(bytes) else { return Step::Gather(HEADER) };
+    let (size, header) = match (size, bytes[HEADER..].first_chunk()) {
+        (1, None) => return Step::Gather(LARGE_HEADER),
+        (1, Some(large)) => (u64::from_be_bytes(*large), LARGE_HEADER),
+        (size, _) => (size.into(), HEADER),
+    };
+    match kind {
         b"moov" | b"meta" => *moov = true,
         b"mdat" | b"moof" | b"idat" => *media = true,
         _ => {}
     }
-    let (size, header) = if size == 1 { (be64(&bytes[8..16]), LARGE_HEADER) } else { (size, HEADER) };
     match size {
         // To the end of the file, wherever that is.
         0 => {
@@ -342,16 +338,20 @@ fn png(bytes: &[u8]) -> Step {
     if bytes[0] == 0x89 {
         return Step::Skip(SIGNATURE - 1);
     }
-    if bytes.len() < HEADER {
-        return Step::Gather(HEADER);
+    match size_and_name(bytes) {
+        None => Step::Gather(HEADER),
+        Some((_, b"IEND")) => Step::SkipToEnd(CHECKSUM),
+        Some((size, name)) if name.iter().all(u8::is_ascii_alphabetic) => {
+            Step::Skip(u64::from(size) + CHECKSUM)
+        }
+        Some(_) => Step::Broken("a readable PNG chunk"),
     }
-    if &bytes[4..8] == b"IEND" {
-        return if bytes.len() < HEADER + 4 { Step::Gather(HEADER + 4) } else { Step::End };
-    }
-    if !bytes[4..8].iter().all(u8::is_ascii_alphabetic) {
-        return Step::Broken("a readable PNG chunk");
-    }
-    Step::Skip(u64::from(be32(&bytes[..4])) + CHECKSUM)
+}
+
+/// How boxes and chunks begin; `None` where there are fewer bytes.
+fn size_and_name(bytes: &[u8]) -> Option<(u32, &[u8; 4])> {
+    let (size, rest) = bytes.split_first_chunk()?;
+    Some((u32::from_be_bytes(*size), rest.first_chunk()?))
 }
 
 fn jpeg(state: &mut Jpeg, image: &mut bool, bytes: &[u8]) -> Step {
@@ -384,36 +384,39 @@ fn jpeg(state: &mut Jpeg, image: &mut bool, bytes: &[u8]) -> Step {
     }
 }
 
-fn ebml(in_segment: &mut bool, unknown_size: &mut bool, any: &mut bool, bytes: &[u8]) -> Step {
-    const SEGMENT: u64 = 0x1853_8067;
-    const CLUSTER: u64 = 0x1f43_b675;
+fn ebml(live: &mut bool, any: &mut bool, bytes: &[u8]) -> Step {
+    const SEGMENT: &[u8] = b"\x18\x53\x80\x67";
+    const CLUSTER: &[u8] = b"\x1f\x43\xb6\x75";
     /// Ids have up to 4 bytes, sizes up to 8; the leading zeros of the first byte say how many.
     const ID_MAX: usize = 4;
+    const SIZE_MAX: usize = 8;
     let id_length = bytes[0].leading_zeros() as usize + 1;
     if id_length > ID_MAX {
         return Step::Broken("a readable element");
     }
     let Some(first) = bytes.get(id_length) else { return Step::Gather(id_length + 1) };
     let size_length = first.leading_zeros() as usize + 1;
-    if size_length > 8 {
+    if size_length > SIZE_MAX {
         return Step::Broken("a readable element");
     }
     let Some(size) = bytes.get(id_length..id_length + size_length) else {
         return Step::Gather(id_length + size_length);
     };
-    let id = bytes[..id_length].iter().fold(0, |id, byte| id << 8 | u64::from(*byte));
-    let marked = size.iter().fold(0, |size, byte| size << 8 | u64::from(*byte));
+    let id = &bytes[..id_length];
+    let mut marked = [0; SIZE_MAX];
+    marked[SIZE_MAX - size_length..].copy_from_slice(size);
     let values = (1_u64 << (7 * size_length)) - 1;
-    let (size, unknown) = (marked & values, marked & values == values);
+    let size = u64::from_be_bytes(marked) & values;
+    let unknown = size == values;
     *any |= id == CLUSTER;
     match (id, unknown) {
+        // A live muxer does not know how long the segment and its clusters will be; their children follow.
         (SEGMENT, true) => {
-            (*in_segment, *unknown_size) = (true, true);
+            *live = true;
             Step::Skip(0)
         }
         (SEGMENT, false) => Step::SkipToEnd(size),
-        // A live muxer does not know how long a cluster will be; its children follow.
-        (CLUSTER, true) if *in_segment => Step::Skip(0),
+        (CLUSTER, true) if *live => Step::Skip(0),
         (_, true) => Step::Lost,
         (_, false) => Step::Skip(size),
     }
@@ -442,14 +445,6 @@ fn glb(bytes: &[u8]) -> Step {
     }
     let length = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
     length.checked_sub(12).map_or(Step::Broken("a readable glTF header"), |rest| Step::SkipToEnd(rest.into()))
-}
-
-fn be32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
-}
-
-fn be64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -576,6 +571,34 @@ mod tests {
         assert_eq!(completeness(b"\x1a\x45\xdf\xa3\x85webm!\x18\x53\x80\x67\xff\xa3\xff"), Untold);
     }
 
+    /// As ffmpeg writes it: room for the longest size is left, and the size filled in at the end.
+    #[test]
+    fn a_webm_may_write_its_sizes_in_eight_bytes() {
+        let head =
+            b"\x1a\x45\xdf\xa3\x01\0\0\0\0\0\0\x07\x42\x82\x84webm\x18\x53\x80\x67\x01\0\0\0\0\0\x01\x2c";
+        is_whole_to_its_last_byte(&[head.as_slice(), &[0xec; 0x012c]].concat());
+    }
+
+    /// As browsers record it: sizes are unknown, and marked so in eight bytes.
+    #[test]
+    fn a_recorded_webm_is_cut_only_within_an_element() {
+        const UNKNOWN: &[u8] = b"\x01\xff\xff\xff\xff\xff\xff\xff";
+        let head = b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm";
+        let block = [b"\xa3\x41\x00".as_slice(), &[7; 0x0100]].concat();
+        let cluster = [b"\x1f\x43\xb6\x75", UNKNOWN, b"\xe7\x81\0", &block, &block].concat();
+        let clusters = [cluster.as_slice(), &cluster].concat();
+        let file =
+            [head, b"\x18\x53\x80\x67".as_slice(), UNKNOWN, b"\x15\x49\xa9\x66\x81i", &clusters].concat();
+        assert_eq!(completeness(&file), Untold);
+        assert_eq!(completeness(&file[..file.len() - block.len()]), Untold);
+        assert!((1..block.len()).all(|missing| is_cut(&file[..file.len() - missing])));
+        // Where a client joins the stream late, nothing says what the clusters belong to.
+        assert_eq!(completeness(&[head, clusters.as_slice()].concat()), Untold);
+        // No size has a first byte of zeros.
+        let zeros = [&file[..file.len() - block.len()], b"\xa3\0".as_slice(), &[0; 12]].concat();
+        assert_eq!(completeness(&zeros), Cut("a readable element"));
+    }
+
     #[test]
     fn riff_and_gltf_files_are_as_long_as_they_say() {
         is_whole_to_its_last_byte(b"RIFF\x10\0\0\0WAVEdata\x04\0\0\0abcd");
@@ -599,7 +622,8 @@ mod tests {
         let mut walker = Walker::default();
         walker.feed(&[b'<'; SNIFF_BYTES - 1]);
         assert_eq!(walker.sniff(), None);
-        walker.feed(b"<");
+        // Chunks end where the network has them end.
+        walker.feed(b"<<");
         assert_eq!(walker.sniff(), Some(Sniff::Unknown));
         let long =
             [GIF.split_at(GIF.len() - 1).0, &[0x21, 0xfe, 0xff], &[7; 255], &[0xff], &[7; 255], &[0, 0x3b]]
