@@ -169,7 +169,10 @@ impl Steps {
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Gather(need) => self.need = need,
+            Step::Gather(need) => {
+                debug_assert!(need > self.gathered.len(), "a look at the same bytes again would never end");
+                self.need = need;
+            }
             Step::Lost => self.ended = Some(Completeness::Untold),
             Step::Broken(what) => self.ended = Some(Completeness::Cut(what)),
             Step::End | Step::SkipToEnd(0) => self.ended = Some(Completeness::Whole),
