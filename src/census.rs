@@ -185,8 +185,9 @@ impl Census {
         self.note_hosts(manifest);
         if let Some(at_risk) = AtRisk::of(job, manifest) {
             self.at_risk += 1;
-            self.first_to_die.push(at_risk);
-            self.keep_the_first();
+            let (Ok(place) | Err(place)) = self.first_to_die.binary_search(&at_risk);
+            self.first_to_die.insert(place, at_risk);
+            self.first_to_die.truncate(NAMED);
         }
         self.note_failure(job, manifest);
     }
@@ -225,13 +226,6 @@ impl Census {
         }
         if group.detail.is_empty() {
             group.detail = detail.into();
-        }
-    }
-
-    fn keep_the_first(&mut self) {
-        if self.first_to_die.len() >= 2 * NAMED {
-            self.first_to_die.sort_unstable();
-            self.first_to_die.truncate(NAMED);
         }
     }
 
@@ -391,13 +385,19 @@ mod tests {
         for (job, manifest) in &jobs {
             whole.note(job, manifest, now);
         }
+        whole.note_unreadable("6", "torn".into());
+        whole.note_unreadable("7", "newer".into());
         let mut parts = Census::default();
         for (job, manifest) in &jobs {
             let mut part = Census::default();
             part.note(job, manifest, now);
             parts.add(part);
         }
-        whole.first_to_die.sort_unstable();
+        for (folder, why) in [("6", "torn"), ("7", "newer")] {
+            let mut part = Census::default();
+            part.note_unreadable(folder, why.into());
+            parts.add(part);
+        }
         assert_eq!(whole, parts);
         assert_eq!(whole.all, Count { jobs: 5, files: 3, bytes: 30 });
         assert_eq!(whole.states[&State::Partial], Count { jobs: 1, files: 1, bytes: 10 });
@@ -419,7 +419,6 @@ mod tests {
             census.note(&job, &manifest, 0);
             census.note_unreadable(&id.to_string(), "torn".into());
         }
-        census.add(Census::default());
         assert_eq!(
             (census.hosts.len(), census.hosts[OTHERS].jobs),
             (NAMES_MAX + 1, 2_000 - NAMES_MAX as u64)
@@ -427,6 +426,9 @@ mod tests {
         assert_eq!((census.at_risk, census.first_to_die.len()), (2_000, NAMED));
         // Every sixtieth job is the first to die.
         assert!(census.first_to_die.iter().all(|at_risk| at_risk.job.parse::<u64>().unwrap() % 60 == 59));
+        assert!(census.first_to_die.is_sorted());
+        let stalled = census.failures.values().next().unwrap();
+        assert_eq!((census.failures.len(), stalled.jobs, stalled.first.len()), (1, 2_000, NAMED));
         assert_eq!((census.unreadable, census.unreadable_first.len()), (2_000, NAMED));
     }
 }

@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn kinds_are_told_by_their_first_bytes() {
-        let table: [(&[u8], MediaKind); 20] = [
+        let table: [(&[u8], MediaKind); 22] = [
             (b"GIF89a\x01\0", MediaKind::Gif),
             (b"GIF87a", MediaKind::Gif),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", MediaKind::Png),
@@ -302,6 +302,9 @@ mod tests {
             (b"\0\0\0\x1cftypavif", MediaKind::Avif),
             (b"\0\0\0\x1cftypM4A ", MediaKind::M4a),
             (b"\0\0\0\x08moov", MediaKind::Mov),
+            // Cameras older than `ftyp`; `wide` leaves room for a large header.
+            (b"\0\0\0\x08wide\0\0\x10\0mdat", MediaKind::Mov),
+            (b"\0\0\x10\0mdatjpeg data", MediaKind::Mov),
             (b"glTF\x02\0\0\0", MediaKind::Glb),
             (b"OggS\0", MediaKind::Ogg),
             (b"fLaC\0", MediaKind::Flac),
@@ -319,7 +322,7 @@ mod tests {
         let html = Sniff::NotMedia(NotMedia::Html);
         let json = Sniff::NotMedia(NotMedia::Json);
         let xml = Sniff::NotMedia(NotMedia::Xml);
-        let table: [(&[u8], Sniff); 40] = [
+        let table: [(&[u8], Sniff); 44] = [
             (b"<!DOCTYPE html><p>", html),
             (b"\xef\xbb\xbf \r\n<HTML lang=en>", html),
             (b"<!-- x --><html>", html),
@@ -359,6 +362,12 @@ mod tests {
             (b"\xff\xe1\x90\x64", Sniff::Unknown),
             (b"\xff\xfb\xf0\x64", Sniff::Unknown),
             (b"\xff\xfb\x0c\x64", Sniff::Unknown),
+            // The reserved version, and the reserved sample rate.
+            (b"\xff\xeb\x90\x64", Sniff::Unknown),
+            (b"\xff\xfb\x9c\x64", Sniff::Unknown),
+            // MIDI has the container of WAV and AVI.
+            (b"RIFF\x10\0\0\0RMIDdata", Sniff::Unknown),
+            (b"the mdat box", Sniff::Unknown),
             (b"{\"caf\xc3", json),
         ];
         for (head, want) in table {

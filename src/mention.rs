@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_job_is_found_wherever_a_line_names_one() {
-        let table: [(&str, &[&str]); 34] = [
+        let table: [(&str, &[&str]); 36] = [
             // Lists.
             ("[147] was all there is", &[]),
             ("these are all: [147]", &[]),
@@ -390,6 +390,8 @@ mod tests {
             (r#"{"id":31,"name":"user"}"#, &[]),
             ("2026-01-02", &[]),
             ("started", &[]),
+            ("# id=33, fetched by hand", &[]),
+            ("retry 2 of 3\t# was id=34", &[]),
             (
                 "see https://example.com/api/v6/video/fetch/32 and https://example.com/x",
                 &["at https://example.com"],
@@ -409,6 +411,9 @@ mod tests {
             ("x 2026-01-02T03:04:05.123456Z y", then),
             ("2026-01-02T04:34:05,5+01:30", then),
             ("2026-01-01T23:04:05-0400", then),
+            // Kathmandu, and the Chatham Islands in summer.
+            ("2026-01-02T08:49:05+0545", then),
+            ("2026-01-02 16:49:05.250+13:45", then),
             ("12026-01-02T03:04:05", then),
             ("2026-13-02T03:04:05Z", None),
             ("2026-01-02", None),

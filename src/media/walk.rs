@@ -113,7 +113,7 @@ impl Walker {
 
 /// What to do after a look at what was gathered.
 enum Step {
-    /// Gather this many bytes in all, then look again.
+    /// Gather this many bytes in all, more than were looked at, then look again.
     Gather(usize),
     /// Drop what was gathered, skip so many bytes, then gather anew.
     Skip(u64),
@@ -126,9 +126,6 @@ enum Step {
     /// The structure is broken; this is what is missing.
     Broken(&'static str),
 }
-
-/// Headers are small; one that wants more than this is damage.
-const GATHER_MAX: usize = 1 << 16;
 
 #[derive(Clone, Debug)]
 struct Steps {
@@ -149,6 +146,7 @@ impl Steps {
             chunk = &chunk[skipped..];
             if self.last && self.skip == 0 {
                 self.ended = Some(Completeness::Whole);
+                return;
             }
             if chunk.is_empty() {
                 return;
@@ -158,7 +156,6 @@ impl Steps {
                     None => return,
                     Some(place) => chunk = &chunk[place..],
                 }
-                self.format.found();
             }
             let (taken, rest) = chunk.split_at(chunk.len().min(self.need - self.gathered.len()));
             self.gathered.extend_from_slice(taken);
@@ -172,8 +169,11 @@ impl Steps {
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Gather(need) if need <= GATHER_MAX => self.need = need.max(self.gathered.len() + 1),
-            Step::Gather(_) | Step::Lost => self.ended = Some(Completeness::Untold),
+            Step::Gather(need) => {
+                debug_assert!(need > self.gathered.len(), "a look at the same bytes again would never end");
+                self.need = need;
+            }
+            Step::Lost => self.ended = Some(Completeness::Untold),
             Step::Broken(what) => self.ended = Some(Completeness::Cut(what)),
             Step::End | Step::SkipToEnd(0) => self.ended = Some(Completeness::Whole),
             Step::Skip(bytes) => {
@@ -198,8 +198,8 @@ enum Format {
     Gif(Gif),
     Iso { moov: bool, media: bool, endless: bool },
     Png,
-    Jpeg { searching: bool, image: bool },
-    Ebml { in_segment: bool, unknown_size: bool, any: bool },
+    Jpeg { state: Jpeg, image: bool },
+    Ebml { live: bool, any: bool },
     Riff,
     Glb,
 }
@@ -211,6 +211,16 @@ enum Gif {
     SubBlock,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Jpeg {
+    /// A marker comes next.
+    Marker,
+    /// The first byte of a marker was seen.
+    Code,
+    /// Image data, up to the next marker.
+    Data,
+}
+
 impl Format {
     fn of(kind: MediaKind) -> Option<Self> {
         Some(match kind {
@@ -219,10 +229,8 @@ impl Format {
                 Self::Iso { moov: false, media: false, endless: false }
             }
             MediaKind::Png => Self::Png,
-            MediaKind::Jpeg => Self::Jpeg { searching: false, image: false },
-            MediaKind::WebM | MediaKind::Mkv => {
-                Self::Ebml { in_segment: false, unknown_size: false, any: false }
-            }
+            MediaKind::Jpeg => Self::Jpeg { state: Jpeg::Marker, image: false },
+            MediaKind::WebM | MediaKind::Mkv => Self::Ebml { live: false, any: false },
             MediaKind::WebP | MediaKind::Wav | MediaKind::Avi => Self::Riff,
             MediaKind::Glb => Self::Glb,
             MediaKind::Mp3 | MediaKind::Ogg | MediaKind::Flac | MediaKind::Unknown => return None,
@@ -230,13 +238,7 @@ impl Format {
     }
 
     fn searches(&self) -> bool {
-        matches!(self, Self::Jpeg { searching: true, .. })
-    }
-
-    fn found(&mut self) {
-        if let Self::Jpeg { searching, .. } = self {
-            *searching = false;
-        }
+        matches!(self, Self::Jpeg { state: Jpeg::Data, .. })
     }
 
     fn look(&mut self, bytes: &[u8]) -> Step {
@@ -244,8 +246,8 @@ impl Format {
             Self::Gif(state) => gif(state, bytes),
             Self::Iso { moov, media, endless } => iso(moov, media, endless, bytes),
             Self::Png => png(bytes),
-            Self::Jpeg { searching, image } => jpeg(searching, image, bytes),
-            Self::Ebml { in_segment, unknown_size, any } => ebml(in_segment, unknown_size, any, bytes),
+            Self::Jpeg { state, image } => jpeg(state, image, bytes),
+            Self::Ebml { live, any } => ebml(live, any, bytes),
             Self::Riff => riff(bytes),
             Self::Glb => glb(bytes),
         }
@@ -262,7 +264,7 @@ impl Format {
             Self::Iso { .. } => Completeness::Cut("the end of a box"),
             Self::Png => Completeness::Cut("the PNG end chunk"),
             Self::Jpeg { .. } => Completeness::Cut("the JPEG end marker"),
-            Self::Ebml { in_segment: true, unknown_size: true, any: true } if between => Completeness::Untold,
+            Self::Ebml { live: true, any: true } if between => Completeness::Untold,
             Self::Ebml { .. } => Completeness::Cut("the end of the segment"),
             Self::Riff => Completeness::Cut("the end of the RIFF chunk"),
             Self::Glb => Completeness::Cut("the end of the glTF chunks"),
@@ -308,19 +310,17 @@ fn gif(state: &mut Gif, bytes: &[u8]) -> Step {
 fn iso(moov: &mut bool, media: &mut bool, endless: &mut bool, bytes: &[u8]) -> Step {
     const HEADER: usize = 8;
     const LARGE_HEADER: usize = 16;
-    if bytes.len() < HEADER {
-        return Step::Gather(HEADER);
-    }
-    let size = u64::from(be32(&bytes[..4]));
-    if size == 1 && bytes.len() < LARGE_HEADER {
-        return Step::Gather(LARGE_HEADER);
-    }
-    match &bytes[4..8] {
+    let Some((size, kind)) = size_and_name(bytes) else { return Step::Gather(HEADER) };
+    let (size, header) = match (size, bytes[HEADER..].first_chunk()) {
+        (1, None) => return Step::Gather(LARGE_HEADER),
+        (1, Some(large)) => (u64::from_be_bytes(*large), LARGE_HEADER),
+        (size, _) => (size.into(), HEADER),
+    };
+    match kind {
         b"moov" | b"meta" => *moov = true,
         b"mdat" | b"moof" | b"idat" => *media = true,
         _ => {}
     }
-    let (size, header) = if size == 1 { (be64(&bytes[8..16]), LARGE_HEADER) } else { (size, HEADER) };
     match size {
         // To the end of the file, wherever that is.
         0 => {
@@ -341,73 +341,85 @@ fn png(bytes: &[u8]) -> Step {
     if bytes[0] == 0x89 {
         return Step::Skip(SIGNATURE - 1);
     }
-    if bytes.len() < HEADER {
-        return Step::Gather(HEADER);
+    match size_and_name(bytes) {
+        None => Step::Gather(HEADER),
+        Some((_, b"IEND")) => Step::SkipToEnd(CHECKSUM),
+        Some((size, name)) if name.iter().all(u8::is_ascii_alphabetic) => {
+            Step::Skip(u64::from(size) + CHECKSUM)
+        }
+        Some(_) => Step::Broken("a readable PNG chunk"),
     }
-    if &bytes[4..8] == b"IEND" {
-        return if bytes.len() < HEADER + 4 { Step::Gather(HEADER + 4) } else { Step::End };
-    }
-    if !bytes[4..8].iter().all(u8::is_ascii_alphabetic) {
-        return Step::Broken("a readable PNG chunk");
-    }
-    Step::Skip(u64::from(be32(&bytes[..4])) + CHECKSUM)
 }
 
-fn jpeg(searching: &mut bool, image: &mut bool, bytes: &[u8]) -> Step {
-    // Fill bytes may stand before a marker.
-    let fill = bytes.iter().take_while(|byte| **byte == 0xff).count();
-    let Some((marker, length)) = bytes[fill..].split_first() else { return Step::Gather(bytes.len() + 1) };
-    if fill == 0 {
-        return Step::Broken("a JPEG marker");
-    }
-    match *marker {
-        // The start of the image, restarts, and stuffed bytes within image data.
-        0xd8 if !*image => Step::Skip(0),
-        0xd9 => Step::End,
-        0x00 | 0xd0..=0xd7 | 0x01 => {
-            *searching = *image;
+/// How boxes and chunks begin; `None` where there are fewer bytes.
+fn size_and_name(bytes: &[u8]) -> Option<(u32, &[u8; 4])> {
+    let (size, rest) = bytes.split_first_chunk()?;
+    Some((u32::from_be_bytes(*size), rest.first_chunk()?))
+}
+
+fn jpeg(state: &mut Jpeg, image: &mut bool, bytes: &[u8]) -> Step {
+    /// A marker's code and the length of its segment, which counts itself.
+    const SEGMENT: usize = 3;
+    let within = if *image { Jpeg::Data } else { Jpeg::Marker };
+    match (*state, bytes) {
+        // Fill bytes may stand before a marker's code.
+        (_, [0xff, ..]) => {
+            *state = Jpeg::Code;
             Step::Skip(0)
         }
-        _ if length.len() < 2 => Step::Gather(fill + 3),
-        marker => {
-            let length = u64::from(length[0]) << 8 | u64::from(length[1]);
-            *image |= marker == 0xda;
-            *searching = marker == 0xda;
+        (Jpeg::Marker | Jpeg::Data, _) => Step::Broken("a JPEG marker"),
+        (Jpeg::Code, [0xd9, ..]) => Step::End,
+        // Another file begins where this one was cut off.
+        (Jpeg::Code, [0xd8, ..]) if *image => Step::Broken("the JPEG end marker"),
+        // The start of the image, restarts, and stuffed bytes within image data.
+        (Jpeg::Code, [0xd8 | 0x00 | 0xd0..=0xd7 | 0x01, ..]) => {
+            *state = within;
+            Step::Skip(0)
+        }
+        (Jpeg::Code, &[marker, first, second, ..]) => {
+            let scan = marker == 0xda;
+            *image |= scan;
+            *state = if scan { Jpeg::Data } else { Jpeg::Marker };
+            let length = u64::from(u16::from_be_bytes([first, second]));
             length.checked_sub(2).map_or(Step::Broken("a readable JPEG segment"), Step::Skip)
         }
+        (Jpeg::Code, _) => Step::Gather(SEGMENT),
     }
 }
 
-fn ebml(in_segment: &mut bool, unknown_size: &mut bool, any: &mut bool, bytes: &[u8]) -> Step {
-    const SEGMENT: u64 = 0x1853_8067;
-    const CLUSTER: u64 = 0x1f43_b675;
+fn ebml(live: &mut bool, any: &mut bool, bytes: &[u8]) -> Step {
+    const SEGMENT: &[u8] = b"\x18\x53\x80\x67";
+    const CLUSTER: &[u8] = b"\x1f\x43\xb6\x75";
     /// Ids have up to 4 bytes, sizes up to 8; the leading zeros of the first byte say how many.
     const ID_MAX: usize = 4;
+    const SIZE_MAX: usize = 8;
     let id_length = bytes[0].leading_zeros() as usize + 1;
     if id_length > ID_MAX {
         return Step::Broken("a readable element");
     }
     let Some(first) = bytes.get(id_length) else { return Step::Gather(id_length + 1) };
     let size_length = first.leading_zeros() as usize + 1;
-    if size_length > 8 {
+    if size_length > SIZE_MAX {
         return Step::Broken("a readable element");
     }
     let Some(size) = bytes.get(id_length..id_length + size_length) else {
         return Step::Gather(id_length + size_length);
     };
-    let id = bytes[..id_length].iter().fold(0, |id, byte| id << 8 | u64::from(*byte));
-    let marked = size.iter().fold(0, |size, byte| size << 8 | u64::from(*byte));
+    let id = &bytes[..id_length];
+    let mut marked = [0; SIZE_MAX];
+    marked[SIZE_MAX - size_length..].copy_from_slice(size);
     let values = (1_u64 << (7 * size_length)) - 1;
-    let (size, unknown) = (marked & values, marked & values == values);
+    let size = u64::from_be_bytes(marked) & values;
+    let unknown = size == values;
     *any |= id == CLUSTER;
     match (id, unknown) {
+        // A live muxer does not know how long the segment and its clusters will be; their children follow.
         (SEGMENT, true) => {
-            (*in_segment, *unknown_size) = (true, true);
+            *live = true;
             Step::Skip(0)
         }
         (SEGMENT, false) => Step::SkipToEnd(size),
-        // A live muxer does not know how long a cluster will be; its children follow.
-        (CLUSTER, true) if *in_segment => Step::Skip(0),
+        (CLUSTER, true) if *live => Step::Skip(0),
         (_, true) => Step::Lost,
         (_, false) => Step::Skip(size),
     }
@@ -438,14 +450,6 @@ fn glb(bytes: &[u8]) -> Step {
     length.checked_sub(12).map_or(Step::Broken("a readable glTF header"), |rest| Step::SkipToEnd(rest.into()))
 }
 
-fn be32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
-}
-
-fn be64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -460,7 +464,7 @@ mod tests {
         matches!(completeness(bytes), Cut(_))
     }
 
-    /// Whole as given, cut at every earlier byte, and still whole with something behind it.
+    /// Whole as given, cut at every earlier byte, and still whole with anything behind it.
     fn is_whole_to_its_last_byte(bytes: &[u8]) {
         assert_eq!(completeness(bytes), Whole, "{bytes:?}");
         for end in 0..bytes.len() {
@@ -468,6 +472,7 @@ mod tests {
             assert_ne!(so_far, Whole, "cut at {end} of {}", bytes.len());
         }
         assert_eq!(completeness(&[bytes, b"behind it"].concat()), Whole);
+        assert_eq!(completeness(&[bytes, &[0; 64]].concat()), Whole, "padded");
     }
 
     const GIF: &[u8] =
@@ -495,6 +500,40 @@ mod tests {
         );
         assert!(is_cut(b"\xff\xd8\xff\xe0\0\x01\xff\xd9"));
         assert!(is_cut(b"\xff\xd8\xff\xe0\0\x02nothing"));
+    }
+
+    /// A progressive JPEG with notes of a camera: tables, a scan, more tables behind a fill byte, another scan.
+    fn jpeg_of(scan: &[u8]) -> Vec<u8> {
+        let jfif: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
+        let exif = [b"\xff\xe1\x01\x04Exif".as_slice(), &[7; 0x0102 - 4]].concat();
+        let frame = b"\xff\xc2\0\x0b\x08\0\x01\0\x01\x01\x01\x11\0";
+        let first = [b"\xff\xc4\0\x05\0\0\0\xff\xda\0\x08\x01\x01\0\0\0\x01".as_slice(), scan].concat();
+        let second =
+            [b"\xff\xff\xc4\0\x05\x10\0\0\xff\xda\0\x08\x01\x01\0\x01\x05\0".as_slice(), scan].concat();
+        [jfif, &exif, frame, &first, &second, b"\xff\xd9"].concat()
+    }
+
+    #[test]
+    fn a_jpeg_is_followed_through_its_tables_and_scans() {
+        is_whole_to_its_last_byte(&jpeg_of(b"data\xff\0more\xff\xd0and\xff\xff\xd7more\xff\0"));
+    }
+
+    #[test]
+    fn a_jpeg_that_begins_again_within_its_image_data_is_cut() {
+        // In overexposed sky much of the data is stuffed bytes.
+        let sky = [0xff, 0].repeat(40_000);
+        for data in [sky.clone(), [b"x".as_slice(), &sky].concat()] {
+            let whole = jpeg_of(&data);
+            let twice = [&whole[..whole.len() / 2], &whole].concat();
+            assert_eq!((completeness(&whole), completeness(&twice)), (Whole, Cut("the JPEG end marker")));
+        }
+    }
+
+    #[test]
+    fn a_jpeg_may_have_any_number_of_fill_bytes_before_a_marker() {
+        let fill = vec![0xff; 100_000];
+        assert_eq!(completeness(&[b"\xff\xd8".as_slice(), &fill, b"\xd9"].concat()), Whole);
+        assert!(is_cut(&[b"\xff\xd8".as_slice(), &fill].concat()));
     }
 
     fn mp4(boxes: &[&[u8]]) -> Vec<u8> {
@@ -535,6 +574,34 @@ mod tests {
         assert_eq!(completeness(b"\x1a\x45\xdf\xa3\x85webm!\x18\x53\x80\x67\xff\xa3\xff"), Untold);
     }
 
+    /// As ffmpeg writes it: room for the longest size is left, and the size filled in at the end.
+    #[test]
+    fn a_webm_may_write_its_sizes_in_eight_bytes() {
+        let head =
+            b"\x1a\x45\xdf\xa3\x01\0\0\0\0\0\0\x07\x42\x82\x84webm\x18\x53\x80\x67\x01\0\0\0\0\0\x01\x2c";
+        is_whole_to_its_last_byte(&[head.as_slice(), &[0xec; 0x012c]].concat());
+    }
+
+    /// As browsers record it: sizes are unknown, and marked so in eight bytes.
+    #[test]
+    fn a_recorded_webm_is_cut_only_within_an_element() {
+        const UNKNOWN: &[u8] = b"\x01\xff\xff\xff\xff\xff\xff\xff";
+        let head = b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm";
+        let block = [b"\xa3\x41\x00".as_slice(), &[7; 0x0100]].concat();
+        let cluster = [b"\x1f\x43\xb6\x75", UNKNOWN, b"\xe7\x81\0", &block, &block].concat();
+        let clusters = [cluster.as_slice(), &cluster].concat();
+        let file =
+            [head, b"\x18\x53\x80\x67".as_slice(), UNKNOWN, b"\x15\x49\xa9\x66\x81i", &clusters].concat();
+        assert_eq!(completeness(&file), Untold);
+        assert_eq!(completeness(&file[..file.len() - block.len()]), Untold);
+        assert!((1..block.len()).all(|missing| is_cut(&file[..file.len() - missing])));
+        // Where a client joins the stream late, nothing says what the clusters belong to.
+        assert_eq!(completeness(&[head, clusters.as_slice()].concat()), Untold);
+        // No size has a first byte of zeros.
+        let zeros = [&file[..file.len() - block.len()], b"\xa3\0".as_slice(), &[0; 12]].concat();
+        assert_eq!(completeness(&zeros), Cut("a readable element"));
+    }
+
     #[test]
     fn riff_and_gltf_files_are_as_long_as_they_say() {
         is_whole_to_its_last_byte(b"RIFF\x10\0\0\0WAVEdata\x04\0\0\0abcd");
@@ -558,7 +625,8 @@ mod tests {
         let mut walker = Walker::default();
         walker.feed(&[b'<'; SNIFF_BYTES - 1]);
         assert_eq!(walker.sniff(), None);
-        walker.feed(b"<");
+        // Chunks end where the network has them end.
+        walker.feed(b"<<");
         assert_eq!(walker.sniff(), Some(Sniff::Unknown));
         let long =
             [GIF.split_at(GIF.len() - 1).0, &[0x21, 0xfe, 0xff], &[7; 255], &[0xff], &[7; 255], &[0, 0x3b]]
