@@ -312,6 +312,13 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_ends_before_the_job_that_its_share_names() {
+        let share = scattered("147", 7) as f64 / 2_f64.powi(64);
+        let holds = |share| Share::Sample { share, seed: 7 }.holds("147");
+        assert_eq!([holds(share), holds(share.next_up())], [false, true]);
+    }
+
+    #[test]
     fn a_draw_is_the_same_on_every_machine_and_in_every_version() {
         assert_eq!(scattered("147", 0), 0xc4f7_dd1b_9955_295e);
         assert_eq!(scattered("realtime~98", 7), 0x5bb2_e9e8_9e3f_1e34);
