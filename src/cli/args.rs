@@ -12,6 +12,7 @@ use vfetch::text::Redactor;
 
 use super::error::CliError;
 use super::key::KeyArgs;
+use super::look::ShowArgs;
 use super::report::{Progress, Results, Settings};
 use super::values;
 
@@ -222,6 +223,11 @@ pub(crate) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// The same for a command that only looks.
+    pub(crate) fn for_a_look(&self) -> ShowArgs {
+        ShowArgs { json: self.json, progress: self.progress, quiet: self.quiet }
+    }
+
     /// How a run into this archive is shown.
     pub(crate) fn settings(&self, archive: &Path, redactor: Redactor, failed: Option<PathBuf>) -> Settings {
         Settings {

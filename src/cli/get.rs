@@ -1,18 +1,24 @@
 //! `vfetch get`: waits for jobs and brings their files home.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args as _, FromArgMatches as _};
-use vfetch::engine::archive;
+use serde_json::json;
+use vfetch::engine::archive::{self, BadRef};
+use vfetch::engine::preview::{self, Foreseen};
 use vfetch::engine::{Options, Session};
-use vfetch::job::{DEFAULT_FAMILY, DEFAULT_ORIGIN, Defaults};
-use vfetch::text::Redactor;
+use vfetch::job::{Asked, DEFAULT_FAMILY, DEFAULT_ORIGIN, Defaults, without_secrets};
+use vfetch::manifest::State;
+use vfetch::text::{Redactor, Untrusted};
+use vfetch::view::table::{counted, number};
 
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
-use super::refs::RefArgs;
+use super::look::{self, Desk};
+use super::refs::{Ref, RefArgs};
 use super::{report, signals};
 
 /// Shown under the command's help.
@@ -22,6 +28,7 @@ Examples:
   vfetch get realtime/98 submit.json -o ./out   another family; a saved answer
   vfetch get -i ids.txt -o ./out                a list of any length; rerun it at will
   jq -r .id log.jsonl | vfetch get -i - -o out  ids from another program
+  vfetch get -i ids.txt -o out --dry-run        what is not home yet; no key is needed
   vfetch get -i ids.txt -o out > SHA256SUMS     and later: sha256sum -c SHA256SUMS
   vfetch get -i ids.txt -o s3://bucket/clips    a bucket; AWS_ACCESS_KEY_ID and the like";
 
@@ -32,6 +39,7 @@ Examples:
 /// here already are passed over, so the same command can be run again at will.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that may be given by itself")]
 pub(crate) struct GetArgs {
     #[command(flatten)]
     refs: RefArgs,
@@ -47,6 +55,9 @@ pub(crate) struct GetArgs {
     /// Do not ask again for jobs that are recorded as failed or gone.
     #[arg(long, env = "VFETCH_SKIP_GONE")]
     skip_gone: bool,
+    /// Print what would be asked for, one reference a line; ask nobody and change nothing.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
     /// Write the references of jobs that did not end complete to this file; get -i takes it.
     #[arg(long, value_name = "FILE", env = "VFETCH_FAILED")]
     failed: Option<PathBuf>,
@@ -71,6 +82,9 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
     }
     let defaults = args.account.defaults()?;
     let refs = args.refs.open(&defaults)?;
+    if args.dry_run {
+        return preview(args, refs).await;
+    }
     let (api, http) = args.account.clients(&defaults, &args.transfer)?;
     let store = args.transfer.open_store(&args.output)?;
     let console = report::start(args.settings(api.redactor().clone()))?;
@@ -81,6 +95,72 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
     let how = report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: &retry_command };
     let summary = console.finish(&how);
     Ok(caught.exit_code().unwrap_or_else(|| summary.exit_code()))
+}
+
+/// Prints what would be asked for.
+async fn preview(args: GetArgs, refs: impl Iterator<Item = Ref> + Send + 'static) -> Result<u8, CliError> {
+    let (show, options) = (args.show.for_a_look(), args.options());
+    let store = look::there(&args.output)?;
+    let work = move |desk: &Desk| {
+        let (mut out, mut told) = (desk.out(), Told::default());
+        let looked =
+            preview::preview(store.as_ref(), &options, refs, &desk.stop, &desk.progress, |foreseen| {
+                match foreseen {
+                    Foreseen::Passed(_) => told.passed += 1,
+                    Foreseen::Asked(asked, state) => {
+                        told.asked += 1;
+                        let line = if args.show.json { row(&asked, state) } else { asked.job.to_string() };
+                        out.line(format_args!("{line}"));
+                    }
+                    Foreseen::Failed(asked, error) => told.fail(desk, &asked.job, &error),
+                    Foreseen::Refused(BadRef { place, why }) => told.fail(desk, &place, &why),
+                }
+            });
+        desk.done();
+        if !args.show.quiet && !desk.stop.is_cancelled() {
+            desk.say(format_args!("{told}"));
+        }
+        let closed = out.end()?;
+        looked?;
+        Ok(closed.unwrap_or(u8::from(told.failed > 0)))
+    };
+    let (code, caught) = look::watched(&show, "looking", work).await?;
+    let code: Result<u8, CliError> = code;
+    Ok(caught.exit_code().unwrap_or(code?))
+}
+
+/// How many references a preview has told of.
+#[derive(Default)]
+struct Told {
+    asked: u64,
+    passed: u64,
+    failed: u64,
+}
+
+impl Told {
+    fn fail(&mut self, desk: &Desk, what: &dyn fmt::Display, why: &dyn fmt::Display) {
+        self.failed += 1;
+        desk.say(format_args!("{what}: {}", Untrusted(&why.to_string())));
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked, passed, failed } = *self;
+        write!(f, "{} would be asked for, {} passed over", counted(asked, "job"), number(passed))?;
+        if failed > 0 { write!(f, ", {} would fail", number(failed)) } else { Ok(()) }
+    }
+}
+
+/// A job that would be asked for, as a JSON line that `get -i` takes.
+fn row(asked: &Asked, state: Option<State>) -> String {
+    let links: Vec<Option<String>> =
+        asked.listed.iter().map(|link| link.as_ref().map(without_secrets)).collect();
+    json!({
+        "id": asked.job.id.as_str(), "fetch_result": asked.job.fetch_url(), "family": asked.job.family.name(),
+        "state": state.map(State::word), "output": links,
+    })
+    .to_string()
 }
 
 impl GetArgs {

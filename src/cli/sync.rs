@@ -14,7 +14,6 @@ use vfetch::engine::{Options, Session};
 use vfetch::event::{Event, Reporter as _};
 use vfetch::job::{Asked, DEFAULT_FAMILY, Defaults, Family, JobError, without_secrets};
 use vfetch::listing::AssetType;
-use vfetch::store::{Open, Store, StoreError};
 
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
@@ -160,11 +159,7 @@ async fn rounds(
 
 /// Prints what would be fetched.
 async fn preview(args: &SyncArgs, api: &vfetch::net::Api, scope: &Scope) -> Result<u8, CliError> {
-    let store = match Store::open(&args.output.display().to_string(), Open::Existing, true) {
-        Ok(store) => Some(store),
-        Err(StoreError::NoArchive { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
+    let store = look::there(&args.output)?;
     let stop = CancellationToken::new();
     let caught = signals::watch(stop.clone())?;
     let (mut out, mut failed) = (io::stdout().lock(), None);

@@ -99,9 +99,10 @@ async fn work(session: &Session, open: Open, bad: Option<Vec<String>>) -> Ended 
             }
             Ok(ended) | Err(ended) => return ended,
         }
-        (found, present) = match glance(session, &asked.job) {
-            Glance::Over(ended) => return ended,
-            Glance::Open(found, present) => (found, present),
+        (found, present) = match glance(&session.store, &session.options, &asked.job) {
+            Ok(Glance::Open(found, present)) => (found, present),
+            Ok(Glance::Over(ended)) => return ended,
+            Err(error) => return error.into(),
         };
     }
 }

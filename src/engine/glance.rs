@@ -1,11 +1,11 @@
 //! The first look at a job: whether there is anything to do.
 
-use super::Session;
+use super::Options;
 use super::ended::Ended;
 use crate::job::JobRef;
 use crate::layout::Key;
 use crate::manifest::{Manifest, State};
-use crate::store::{Found, StoreError};
+use crate::store::{Found, Store, StoreError};
 
 /// What a look at the archive says of a job. Blocks for two small reads and a look at each file.
 pub(super) enum Glance {
@@ -16,22 +16,20 @@ pub(super) enum Glance {
 }
 
 /// Looks whether a job is done already.
-pub(super) fn glance(session: &Session, job: &JobRef) -> Glance {
-    look(session, job).unwrap_or_else(|error| Glance::Over(error.into()))
-}
-
-fn look(session: &Session, job: &JobRef) -> Result<Glance, StoreError> {
-    let store = &session.store;
+///
+/// # Errors
+/// Those of the archive.
+pub(super) fn glance(store: &Store, options: &Options, job: &JobRef) -> Result<Glance, StoreError> {
     let found = store.look(job)?;
     let Found::Record(manifest, _) = &found else { return Ok(Glance::Open(found, Vec::new())) };
     let mut present = store.present(job, manifest)?;
-    if session.options.check {
-        check_digests(session, job, manifest, &mut present)?;
+    if options.check {
+        check_digests(store, job, manifest, &mut present)?;
     }
     let whole = present.iter().all(|present| *present);
-    let settled = session.options.skip_gone && matches!(manifest.state, State::Gone | State::Failed);
+    let settled = options.skip_gone && matches!(manifest.state, State::Gone | State::Failed);
     match (&found, manifest.state) {
-        _ if session.options.force => {}
+        _ if options.force => {}
         (Found::Record(manifest, _), State::Complete) if whole => {
             return Ok(Glance::Over(Ended::Kept(manifest.clone())));
         }
@@ -44,7 +42,7 @@ fn look(session: &Session, job: &JobRef) -> Result<Glance, StoreError> {
 }
 
 fn check_digests(
-    session: &Session,
+    store: &Store,
     job: &JobRef,
     manifest: &Manifest,
     present: &mut [bool],
@@ -52,7 +50,7 @@ fn check_digests(
     for (file, present) in manifest.files.iter().zip(present) {
         let key = Key::recorded(job, &file.path).filter(|_| *present);
         *present = match key {
-            Some(key) => session.store.hash(&key)? == (file.sha256, file.bytes),
+            Some(key) => store.hash(&key)? == (file.sha256, file.bytes),
             None => false,
         };
     }

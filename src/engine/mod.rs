@@ -36,6 +36,7 @@ mod glance;
 pub mod hasher;
 mod haul;
 mod output;
+pub mod preview;
 mod rate;
 mod record;
 pub mod repair;

@@ -8,6 +8,7 @@ mod support;
 
 mod audit;
 mod listing;
+mod preview;
 mod queue;
 mod resume;
 mod sync;

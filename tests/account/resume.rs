@@ -10,7 +10,7 @@ fn resume<'w>(world: &'w World, args: &[&str]) -> Get<'w> {
 }
 
 /// Puts a job into the archive whose files no longer existed when it was last asked for.
-fn plant_gone(world: &World, id: &str) {
+pub(crate) fn plant_gone(world: &World, id: &str) {
     let folder = world.archive().join(id);
     std::fs::create_dir_all(&folder).unwrap();
     let record = serde_json::json!({
