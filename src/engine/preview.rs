@@ -43,32 +43,33 @@ pub fn preview(
     let threads = store.map_or(1, Store::readers);
     let mut refs = refs.fuse();
     while !stop.is_cancelled() {
-        let batch: Vec<_> = refs.by_ref().take(threads * EACH).collect();
-        if batch.is_empty() {
+        let part = |_| refs.by_ref().take(EACH).collect::<Vec<_>>();
+        let parts: Vec<_> = (0..threads).map(part).take_while(|part| !part.is_empty()).collect();
+        if parts.is_empty() {
             break;
         }
-        progress.add_jobs(batch.len());
-        for part in foresee_all(store, options, batch) {
+        progress.add_jobs(parts.iter().map(Vec::len).sum());
+        for part in foresee_all(store, options, parts) {
             part?.into_iter().for_each(&mut tell);
         }
     }
     Ok(())
 }
 
-type Part = Result<Vec<Foreseen>, StoreError>;
+type Foretold = Result<Vec<Foreseen>, StoreError>;
 
-/// Looks at each reference, on as many threads as are worth it.
-fn foresee_all(store: Option<&Store>, options: &Options, mut batch: Vec<Result<Asked, BadRef>>) -> Vec<Part> {
-    let mut parts = Vec::new();
-    while batch.len() > EACH {
-        parts.push(batch.split_off(batch.len() - EACH));
-    }
-    parts.push(batch);
-    let foresee = |part: Vec<_>| part.into_iter().map(|one| foresee(store, options, one)).collect();
+/// Looks at each part on a thread of its own.
+fn foresee_all(
+    store: Option<&Store>,
+    options: &Options,
+    parts: Vec<Vec<Result<Asked, BadRef>>>,
+) -> Vec<Foretold> {
+    let look = |part: Vec<_>| -> Foretold {
+        part.into_iter().map(|reference| foresee(store, options, reference)).collect()
+    };
     std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            parts.into_iter().rev().map(|part| scope.spawn(move || foresee(part))).collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, Part>| {
+        let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || look(part))).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Foretold>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         threads.into_iter().map(join).collect()
