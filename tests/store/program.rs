@@ -13,6 +13,28 @@ use super::servers::s3_client;
 use super::support::run::Signal;
 use super::support::{Answer as Reply, Content, Get, Mirror, World};
 
+/// Two jobs of three files, the last of which goes up in pieces.
+pub(crate) struct TwoJobs(pub(crate) [Content; 3]);
+
+impl TwoJobs {
+    /// Ready in this world.
+    pub(crate) fn of(world: &World) -> Self {
+        let contents = [Content::gif(1, 5_000), Content::mp4(2, 300_000), Content::mp4(3, 20 << 20)];
+        let contents = contents.map(|content| world.content(content));
+        let url = |name: &str, at: usize| world.media.on(name, Reply::file(&contents[at]));
+        world.job("147", Reply::success(&[url("/a.gif", 0), url("/b.mp4", 1)]));
+        world.job("148", Reply::processing().then(Reply::success(&[url("/c.mp4", 2)])));
+        Self(contents)
+    }
+
+    /// Asserts that every file is in the archive.
+    pub(crate) fn are_home(&self, world: &World) {
+        for ((id, output), content) in [("147", 0), ("147", 1), ("148", 0)].into_iter().zip(&self.0) {
+            world.holds(id, output, content);
+        }
+    }
+}
+
 /// A world whose archive is a bucket, behind a proxy.
 struct Cloud {
     world: World,
@@ -99,15 +121,9 @@ pub(super) async fn copy_down(client: &dyn ObjectStore, to: &Path) {
 fn jobs_come_home_into_a_bucket_and_a_rerun_fetches_nothing() {
     let Some(cloud) = Cloud::new() else { return };
     let world = &cloud.world;
-    let contents = [Content::gif(1, 5_000), Content::mp4(2, 300_000), Content::mp4(3, 20 << 20)];
-    let contents = contents.map(|content| world.content(content));
-    let url = |name: &str, at: usize| world.media.on(name, Reply::file(&contents[at]));
-    world.job("147", Reply::success(&[url("/a.gif", 0), url("/b.mp4", 1)]));
-    world.job("148", Reply::processing().then(Reply::success(&[url("/c.mp4", 2)])));
+    let jobs = TwoJobs::of(world);
     let first = cloud.get(&["147", "148"]).run().exits(0).never_says("topsecret");
-    world.holds("147", 0, &contents[0]);
-    world.holds("147", 1, &contents[1]);
-    world.holds("148", 0, &contents[2]);
+    jobs.are_home(world);
     assert!(first.stdout().contains(&format!("  {}/148/148-0.mp4\n", cloud.place)), "{}", first.stdout());
     assert_eq!(world.staged(), [""; 0], "nothing is left on this machine");
     let (fetched, writes) = (world.media.log().len(), Proxy::count(&cloud.proxy.seen(), "PUT", "/clips/1"));
@@ -120,7 +136,7 @@ fn jobs_come_home_into_a_bucket_and_a_rerun_fetches_nothing() {
     assert_eq!(world.media.log().len(), fetched);
     assert_eq!(Proxy::count(&cloud.proxy.seen(), "PUT", "/clips/1"), 0);
     cloud.get(&["147", "148", "--force"]).run().exits(0);
-    world.holds("148", 0, &contents[2]);
+    jobs.are_home(world);
     assert_eq!(world.names("148"), ["148-0.mp4", "manifest.json"]);
 }
 

@@ -9,11 +9,11 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::google::{Translator, google_client, service_account};
 use super::places::{Place, job, record};
-use super::program::copy_down;
+use super::program::{TwoJobs, copy_down};
 use super::proxy::Fault::{Answer, AnswerAfter, LoseAnswer};
 use super::proxy::Proxy;
 use super::servers::{AZURE_ACCOUNT, AZURE_KEY, azure_client, azure_server, new_container};
-use super::support::{Answer as Reply, Content, Get, Mirror, World};
+use super::support::{Get, Mirror, World};
 
 /// A world whose archive is a bucket.
 struct Cloud {
@@ -99,36 +99,26 @@ fn an_archive_on_google_is_filled_judged_and_healed() {
 
 fn an_archive_is_filled_judged_and_healed(cloud: &Cloud) {
     let world = &cloud.world;
-    // The last one goes up in pieces.
-    let contents = [Content::gif(1, 5_000), Content::mp4(2, 300_000), Content::mp4(3, 20 << 20)];
-    let contents = contents.map(|content| world.content(content));
-    let url = |name: &str, at: usize| world.media.on(name, Reply::file(&contents[at]));
-    world.job("147", Reply::success(&[url("/a.gif", 0), url("/b.mp4", 1)]));
-    world.job("148", Reply::processing().then(Reply::success(&[url("/c.mp4", 2)])));
-    let holds_all = || {
-        world.holds("147", 0, &contents[0]);
-        world.holds("147", 1, &contents[1]);
-        world.holds("148", 0, &contents[2]);
-    };
+    let jobs = TwoJobs::of(world);
     let never_says_secrets = |(code, said): (i32, String)| {
         assert!(!said.contains(AZURE_KEY) && !said.contains("topsecret"), "{said}");
         (code, said)
     };
     cloud.get(&["147", "148"]).run().exits(0);
-    holds_all();
+    jobs.are_home(world);
     assert_eq!(world.staged(), [""; 0], "nothing is left on this machine");
     let fetched = world.media.log().len();
     cloud.get(&["147", "148", "--check"]).run().exits(0);
     assert_eq!(world.media.log().len(), fetched, "a rerun fetches nothing");
     cloud.get(&["147", "148", "--force"]).run().exits(0);
-    holds_all();
+    jobs.are_home(world);
     assert_eq!(world.names("148"), ["148-0.mp4", "manifest.json"]);
 
     let told = [
         ("status", &["--json"][..], "\"complete\":{\"jobs\":2"),
         ("list", &["--json"], "\"148\""),
-        ("export", &["-f", "jsonl"], &contents[2].sha256()),
-        ("export", &[], &format!("{}  147/147-1.mp4\n", contents[1].sha256())),
+        ("export", &["-f", "jsonl"], &jobs.0[2].sha256()),
+        ("export", &[], &format!("{}  147/147-1.mp4\n", jobs.0[1].sha256())),
         ("verify", &[], "3 files ok"),
     ];
     for (command, args, want) in told {
@@ -152,7 +142,7 @@ fn an_archive_is_filled_judged_and_healed(cloud: &Cloud) {
     assert_eq!(code, 0, "{said}");
     assert_eq!(never_says_secrets(cloud.says("verify", &[])).0, 0);
     cloud.get(&["147", "148"]).run().exits(0);
-    holds_all();
+    jobs.are_home(world);
 }
 
 #[test]
