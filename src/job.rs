@@ -239,8 +239,8 @@ impl JobRef {
     /// The URL that fetches the job.
     #[must_use]
     pub fn fetch_url(&self) -> String {
-        let base = format!("{}/api/{}/fetch", self.origin, self.family.path);
-        if self.family.id_in_body() { base } else { format!("{base}/{}", self.id.0) }
+        let (slash, id) = if self.family.id_in_body() { ("", "") } else { ("/", self.id.0.as_ref()) };
+        [self.origin.as_str(), "/api/", &self.family.path, "/fetch", slash, id].concat()
     }
 }
 

@@ -25,6 +25,8 @@ pub const VERSION: u32 = 1;
 pub const MANIFEST_MAX: u64 = 0x0400_0000;
 /// A record that is longer than this with its indents, 4 MiB, is written without them.
 const PRETTY_MAX: usize = 0x0040_0000;
+/// Most records, of a file or two, are no longer than this, 2 KiB.
+const USUAL: usize = 0x0800;
 
 /// How far a job has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -396,7 +398,7 @@ impl Manifest {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let settled: &Self = &self.settled();
-        let mut pretty = Bounded { bytes: Vec::new(), most: PRETTY_MAX };
+        let mut pretty = Bounded { bytes: Vec::with_capacity(USUAL), most: PRETTY_MAX };
         let mut bytes = match serde_json::to_writer_pretty(&mut pretty, settled) {
             Ok(()) => pretty.bytes,
             Err(_) => serde_json::to_vec(settled).unwrap_or_default(),

@@ -169,7 +169,8 @@ fn amount(bytes: u64) -> String {
 }
 
 pub(super) fn at(place: &str, name: &str) -> String {
-    if place.ends_with('/') { format!("{place}{name}") } else { format!("{place}/{name}") }
+    let slash = if place.ends_with('/') { "" } else { "/" };
+    [place, slash, name].concat()
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(super) fn lines(destination: &str, job: &JobRef, manifest: &Manifest) -> Str
 /// The path of a job's file, with the destination as the user wrote it.
 pub(super) fn path(destination: &str, job: &JobRef, name: &str) -> String {
     let slash = if destination.ends_with('/') { "" } else { "/" };
-    format!("{destination}{slash}{}/{name}", layout::folder(job))
+    [destination, slash, &layout::folder(job), "/", name].concat()
 }
 
 fn escaped(path: &str) -> Option<String> {
