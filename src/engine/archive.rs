@@ -109,13 +109,14 @@ where
 async fn work(session: Arc<Session>, mut refs: Refs, order: Order) -> Option<Stop> {
     session.list_began.store(super::unix_seconds(), Ordering::Relaxed);
     let under_way = UnderWay::default();
-    let lookers = session.store.readers();
-    let mut run = Run::of(&session, super::READY_MAX + session.options.transfers + lookers * BATCH);
+    // One batch waits, so that no thread is without one while the next is gathered.
+    let looks = session.store.readers() + 1;
+    let mut run = Run::of(&session, super::READY_MAX + session.options.transfers + looks * BATCH);
     let mut came = 0_u64;
     let mut batches = JoinSet::new();
     let mut more = true;
     while more || !batches.is_empty() || !run.jobs.is_empty() {
-        let room = batches.len() < lookers && run.has_room(batches.len() * BATCH);
+        let room = batches.len() < looks && run.has_room(batches.len() * BATCH);
         let mut batch = Vec::new();
         tokio::select! {
             biased;

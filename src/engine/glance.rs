@@ -20,9 +20,8 @@ pub(super) enum Glance {
 /// # Errors
 /// Those of the archive.
 pub(super) fn glance(store: &Store, options: &Options, job: &JobRef) -> Result<Glance, StoreError> {
-    let found = store.look(job)?;
-    let Found::Record(manifest, _) = &found else { return Ok(Glance::Open(found, Vec::new())) };
-    let mut present = store.present(job, manifest)?;
+    let (found, mut present) = store.look_through(job)?;
+    let Found::Record(manifest, _) = &found else { return Ok(Glance::Open(found, present)) };
     if options.check {
         check_digests(store, job, manifest, &mut present)?;
     }

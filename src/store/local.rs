@@ -96,32 +96,29 @@ impl<D: Disk> LocalStore<D> {
     /// [`StoreError::Foreign`] where the folder belongs to another job, [`StoreError::Newer`] where a newer vfetch
     /// wrote it, [`StoreError::Io`] where the disk refuses. A damaged record is no error: see [`Found::Damaged`].
     pub fn look(&self, job: &JobRef) -> Result<Found, StoreError> {
-        let key = Key::manifest(job);
-        let place = self.place_of(&key);
-        match self.disk.open_folder(&self.root, key.folder()) {
-            Ok(folder) => self.look_in(&folder, job, &place),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
-            Err(error) => Err(ctx("opening", &at(&self.place, key.folder()))(error)),
+        match self.folder_of(job)? {
+            Some(folder) => self.look_in(&folder, job, &self.place_of(&Key::manifest(job))),
+            None => Ok(Found::Nothing),
         }
     }
 
     /// Which of a record's files are there with their size, in its order. Blocks.
     pub fn present(&self, job: &JobRef, manifest: &Manifest) -> Result<Vec<bool>, StoreError> {
-        let folder_name = layout::folder(job);
-        let folder = match self.disk.open_folder(&self.root, &folder_name) {
-            Ok(folder) => folder,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(vec![false; manifest.files.len()]);
-            }
-            Err(error) => return Err(ctx("opening", &at(&self.place, &folder_name))(error)),
+        match self.folder_of(job)? {
+            Some(folder) => self.present_in(&folder, job, manifest),
+            None => Ok(vec![false; manifest.files.len()]),
+        }
+    }
+
+    /// Reads a job's record as [`Self::look`] does, and says which of its files are there, as [`Self::present`].
+    pub fn look_through(&self, job: &JobRef) -> Result<(Found, Vec<bool>), StoreError> {
+        let Some(folder) = self.folder_of(job)? else { return Ok((Found::Nothing, Vec::new())) };
+        let found = self.look_in(&folder, job, &self.place_of(&Key::manifest(job)))?;
+        let present = match &found {
+            Found::Record(manifest, _) => self.present_in(&folder, job, manifest)?,
+            Found::Nothing | Found::Damaged { .. } => Vec::new(),
         };
-        let present = |file: &FileRecord| {
-            let Some(key) = Key::recorded(job, &file.path) else { return Ok(false) };
-            let entry =
-                self.disk.entry(&folder, key.name()).map_err(ctx("looking at", &self.place_of(&key)))?;
-            Ok(entry == Some(Entry::File(file.bytes)))
-        };
-        manifest.files.iter().map(present).collect()
+        Ok((found, present))
     }
 
     /// The digest of an archived file's bytes, and how many there are. Blocks for as long as reading it takes.
@@ -246,6 +243,30 @@ impl<D: Disk> LocalStore<D> {
         sync()
     }
 
+    fn folder_of(&self, job: &JobRef) -> Result<Option<D::Folder>, StoreError> {
+        let name = layout::folder(job);
+        match self.disk.open_folder(&self.root, &name) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ctx("opening", &at(&self.place, &name))(error)),
+        }
+    }
+
+    fn present_in(
+        &self,
+        folder: &D::Folder,
+        job: &JobRef,
+        manifest: &Manifest,
+    ) -> Result<Vec<bool>, StoreError> {
+        let present = |file: &FileRecord| {
+            let Some(key) = Key::recorded(job, &file.path) else { return Ok(false) };
+            let entry = self.disk.entry(folder, key.name());
+            let entry = entry.map_err(|error| ctx("looking at", &self.place_of(&key))(error))?;
+            Ok(entry == Some(Entry::File(file.bytes)))
+        };
+        manifest.files.iter().map(present).collect()
+    }
+
     fn look_in(&self, folder: &D::Folder, job: &JobRef, place: &str) -> Result<Found, StoreError> {
         let file = match self.disk.open_to_read(folder, MANIFEST_NAME) {
             Ok(file) => file,
@@ -281,9 +302,9 @@ fn ensure_root<D: Disk>(disk: &D, path: &Path, sync: bool) -> Result<(), StoreEr
 
 /// The file's bytes. Of one that is too large for a record it gives only the first, which then are none.
 fn read_all<D: Disk>(disk: &D, file: &D::File) -> io::Result<Vec<u8>> {
-    let length = disk.len(file)?.min(MANIFEST_MAX);
-    // One byte more than the file has, so that its end is seen.
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0) + 1];
+    // One byte more than a record may have shows that it is none.
+    let length = disk.len(file)?.min(MANIFEST_MAX + 1);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     let mut filled = 0;
     while filled < bytes.len() {
         match disk.read_at(file, filled as u64, &mut bytes[filled..]) {

@@ -218,6 +218,14 @@ impl Store {
         }
     }
 
+    /// Reads a job's record as [`Self::look`] does, and says which of its files are there, as [`Self::present`]. Blocks.
+    pub fn look_through(&self, job: &JobRef) -> Result<(Found, Vec<bool>), StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.look_through(job),
+            Inner::Remote(remote) => remote.look_through(job),
+        }
+    }
+
     /// The digest of an archived file's bytes, and how many there are. Blocks for as long as reading it takes.
     pub fn hash(&self, key: &Key) -> Result<(Digest, u64), StoreError> {
         match &self.inner {

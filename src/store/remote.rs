@@ -206,6 +206,16 @@ impl RemoteStore {
         Ok(manifest.files.iter().map(is_there).collect())
     }
 
+    /// Reads a job's record as [`Self::look`] does, and says which of its files are there, as [`Self::present`]. Blocks.
+    pub fn look_through(&self, job: &JobRef) -> Result<(Found, Vec<bool>), StoreError> {
+        let found = self.look(job)?;
+        let present = match &found {
+            Found::Record(manifest, _) => self.present(job, manifest)?,
+            Found::Nothing | Found::Damaged { .. } => Vec::new(),
+        };
+        Ok((found, present))
+    }
+
     /// What lies in a folder, in no order, the record included. Blocks.
     pub fn names(&self, folder: &str) -> Result<Vec<(String, Entry)>, StoreError> {
         let (bucket, below) = (Arc::clone(&self.bucket), folder.to_owned());
