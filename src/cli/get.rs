@@ -101,7 +101,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
 async fn preview(args: GetArgs, refs: impl Iterator<Item = Ref> + Send + 'static) -> Result<u8, CliError> {
     let (show, options) = (args.show.for_a_look(), args.options());
     let store = look::there(&args.output)?;
-    let work = move |desk: &Desk| {
+    let work = move |desk: &Desk| -> Result<u8, CliError> {
         let (mut out, mut told) = (desk.out(), Told::default());
         let looked =
             preview::preview(store.as_ref(), &options, refs, &desk.stop, &desk.progress, |foreseen| {
@@ -125,7 +125,6 @@ async fn preview(args: GetArgs, refs: impl Iterator<Item = Ref> + Send + 'static
         Ok(closed.unwrap_or(u8::from(told.failed > 0)))
     };
     let (code, caught) = look::watched(&show, "looking", work).await?;
-    let code: Result<u8, CliError> = code;
     Ok(caught.exit_code().unwrap_or(code?))
 }
 

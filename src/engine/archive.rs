@@ -141,7 +141,7 @@ async fn work(session: Arc<Session>, mut refs: Refs, order: Order) -> Option<Sto
 }
 
 /// References, as they are read.
-type Refs = mpsc::Receiver<Result<Asked, BadRef>>;
+pub(super) type Refs = mpsc::Receiver<Result<Asked, BadRef>>;
 
 /// A job that is not done yet, and the right to work on it.
 type WithTurn = (Open, Turn);
@@ -294,7 +294,7 @@ fn look_at(
 }
 
 /// Reads references on a thread of their own. The thread is not waited for: it may hang in a read of a terminal.
-fn read_ahead<I>(refs: I) -> Refs
+pub(super) fn read_ahead<I>(refs: I) -> Refs
 where
     I: Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
 {

@@ -1,8 +1,9 @@
 //! What a run over a list would do, told without asking anybody and without changing anything.
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::archive::BadRef;
+use super::archive::{BadRef, read_ahead};
 use super::glance::{Glance, glance};
 use super::survey::Progress;
 use super::{Error, Options};
@@ -26,7 +27,8 @@ pub enum Foreseen {
     Refused(BadRef),
 }
 
-/// Tells what [`super::archive::archive`] would do about each reference, in their order. Blocks.
+/// Tells what [`super::archive::archive`] would do about each reference, in their order. Blocks, on a
+/// runtime's thread that may; what has been read is told before the next reference is waited for.
 ///
 /// Without an archive every job is one to ask for. Ends early, and well, where `stop` is cancelled.
 ///
@@ -35,25 +37,33 @@ pub enum Foreseen {
 pub fn preview(
     store: Option<&Store>,
     options: &Options,
-    refs: impl Iterator<Item = Result<Asked, BadRef>>,
+    refs: impl Iterator<Item = Result<Asked, BadRef>> + Send + 'static,
     stop: &CancellationToken,
     progress: &Progress,
     mut tell: impl FnMut(Foreseen),
 ) -> Result<(), StoreError> {
     let threads = store.map_or(1, Store::readers);
-    let mut refs = refs.fuse();
-    while !stop.is_cancelled() {
-        let part = |_| refs.by_ref().take(EACH).collect::<Vec<_>>();
-        let parts: Vec<_> = (0..threads).map(part).take_while(|part| !part.is_empty()).collect();
-        if parts.is_empty() {
-            break;
+    let mut refs = read_ahead(refs);
+    loop {
+        let mut batch = Vec::new();
+        let count = Handle::current().block_on(async {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => 0,
+                count = refs.recv_many(&mut batch, threads * EACH) => count,
+            }
+        });
+        if count == 0 {
+            return Ok(());
         }
-        progress.add_jobs(parts.iter().map(Vec::len).sum());
+        progress.add_jobs(count);
+        let mut batch = batch.into_iter();
+        let part = |_| batch.by_ref().take(EACH).collect::<Vec<_>>();
+        let parts = (0..threads).map(part).take_while(|part| !part.is_empty()).collect();
         for part in foresee_all(store, options, parts) {
             part?.into_iter().for_each(&mut tell);
         }
     }
-    Ok(())
 }
 
 type Foretold = Result<Vec<Foreseen>, StoreError>;

@@ -1,7 +1,12 @@
 //! `vfetch get --dry-run`.
 
+use std::io::Write as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
 use crate::listing::asked;
 use crate::resume::plant_gone;
+use crate::support::run::Signal;
 use crate::support::{Answer, Content, World};
 
 #[test]
@@ -49,4 +54,24 @@ fn a_dry_run_says_which_lines_name_no_job_and_which_jobs_would_fail() {
     let said = told.stderr();
     assert!(said.contains("belongs to") && said.contains("standard input:2: "), "{said}");
     assert!(said.contains("1 job would be asked for, 0 passed over, 2 would fail"), "{said}");
+}
+
+#[test]
+fn a_dry_run_tells_of_each_line_as_it_comes_and_ends_at_a_signal_while_it_waits_for_the_next() {
+    let world = World::new();
+    let list = world.path("list");
+    assert!(Command::new("mkfifo").arg(&list).status().unwrap().success());
+    // Held open: the list does not end.
+    let mut pipe = std::fs::File::options().read(true).write(true).open(&list).unwrap();
+    pipe.write_all(b"7\nno job\n").unwrap();
+    let running = world.get(&["-n", "-i", list.to_str().unwrap()]).quietly().spawn();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !running.stderr().contains("no job") {
+        assert!(Instant::now() < deadline, "nothing is told before the list ends");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let told = Instant::now();
+    running.signal(Signal::INT);
+    assert_eq!(running.wait().exits(130).stdout(), "7\n");
+    assert!(told.elapsed() < Duration::from_secs(2), "{:?} after the signal", told.elapsed());
 }
