@@ -267,8 +267,14 @@ fn peak_rss(pid: u32) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// How many files the process has open.
+/// How many files the program has open; none before it has begun.
+///
+/// A process that is about to become the program holds copies of what the test process has open, and may still be seen
+/// with them when it has been started. Linux closes them before it gives the process the program's name.
 fn open_files(pid: u32) -> usize {
+    if std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() != "vfetch") {
+        return 0;
+    }
     std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
