@@ -1,0 +1,194 @@
+//! Which files of a record serve an output, so that only the others are fetched.
+
+use crate::manifest::{FileRecord, Rung};
+use crate::sha256::Digest;
+
+/// What identifies an output's content: the paths of its links, or the digest of bytes in the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The paths of its URLs.
+    pub paths: Vec<String>,
+    /// The digest of its inline bytes.
+    pub inline: Option<Digest>,
+}
+
+/// Whether an output is here already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilePlan {
+    /// This record's file serves it.
+    Keep(Box<FileRecord>),
+    /// It has to be fetched.
+    Fetch,
+}
+
+/// Which records serve which outputs: a record stays with the output one of whose links has the path that the record
+/// came from, wherever it stood in the list then. No record serves two outputs. A file that came from the account's
+/// listing may have a link that no later answer repeats, and be the last copy there is: it stays in its place.
+///
+/// | the record's source | the outputs | plan |
+/// | --- | --- | --- |
+/// | has the path of one | | that one keeps it |
+/// | has the path of several | one stood at the record's index | that one keeps it |
+/// | has the path of several | none stood there | the first without a record keeps it |
+/// | has no such path | | nobody keeps it |
+/// | has no such path, and came from the listing | the one at the record's index has no record | that one keeps it |
+/// | bytes from the answer | one has the same bytes | that one keeps it |
+#[must_use]
+pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
+    let mut plans = vec![FilePlan::Fetch; outputs.len()];
+    let mut give = |record: &FileRecord, path: Option<&String>, to: usize| {
+        let free = plans[to] == FilePlan::Fetch && serves(record, path, &outputs[to]);
+        if free {
+            plans[to] = FilePlan::Keep(Box::new(record.clone()));
+        }
+        free
+    };
+    let mut moved: Vec<(&FileRecord, Option<String>)> = Vec::new();
+    for record in records {
+        let path = url::Url::parse(&record.source).ok().map(|url| url.path().to_owned());
+        if record.output >= outputs.len() || !give(record, path.as_ref(), record.output) {
+            moved.push((record, path));
+        }
+    }
+    moved.retain(|(record, path)| !(0..outputs.len()).any(|to| give(record, path.as_ref(), to)));
+    for (record, _) in moved.into_iter().filter(|(record, _)| record.rung == Rung::Listed) {
+        if let Some(free) = plans.get_mut(record.output).filter(|plan| **plan == FilePlan::Fetch) {
+            *free = FilePlan::Keep(Box::new(record.clone()));
+        }
+    }
+    plans
+}
+
+/// Keeps what [`keep`] gave to nobody in the place that its record has: for a repair, which changes nothing but what is
+/// bad. `false` where one has no place among these outputs.
+///
+/// | the record | the output at its index | |
+/// | --- | --- | --- |
+/// | serves an output | | stays there |
+/// | serves none | is to be fetched | keeps it |
+/// | serves none | is kept by another record, or does not exist | `false` |
+#[must_use]
+pub fn keep_the_others(plans: &mut [FilePlan], records: &[FileRecord]) -> bool {
+    let placed = |plans: &[FilePlan], record: &FileRecord| {
+        plans.iter().any(|plan| matches!(plan, FilePlan::Keep(kept) if kept.path == record.path))
+    };
+    records.iter().all(|record| {
+        if placed(plans, record) {
+            return true;
+        }
+        match plans.get_mut(record.output) {
+            Some(free @ FilePlan::Fetch) => {
+                *free = FilePlan::Keep(Box::new(record.clone()));
+                true
+            }
+            Some(FilePlan::Keep(_)) | None => false,
+        }
+    })
+}
+
+/// Whether a record whose source has this path is of the output's content.
+fn serves(record: &FileRecord, path: Option<&String>, output: &Identity) -> bool {
+    if record.rung == Rung::Inline {
+        return output.inline == Some(record.sha256);
+    }
+    path.is_some_and(|path| output.paths.contains(path))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    fn record(output: usize, source: &str, rung: Rung) -> FileRecord {
+        serde_json::from_value(serde_json::json!({
+            "output": output, "path": format!("147-{output}.gif"), "bytes": 3, "sha256": Digest::of(source.as_bytes()),
+            "kind": "gif", "source": source, "rung": rung, "attempts": 1, "archived_at": "2026-01-02T03:04:05Z"
+        }))
+        .unwrap()
+    }
+
+    fn paths(paths: &[&str]) -> Identity {
+        Identity { paths: paths.iter().map(ToString::to_string).collect(), inline: None }
+    }
+
+    fn kept(outputs: &[Identity], records: &[FileRecord]) -> Vec<Option<usize>> {
+        let source_of = |plan| match plan {
+            FilePlan::Keep(record) => Some(records.iter().position(|other| *other == *record).unwrap()),
+            FilePlan::Fetch => None,
+        };
+        keep(outputs, records).into_iter().map(source_of).collect()
+    }
+
+    #[test]
+    fn a_record_stays_with_the_output_whose_path_it_came_from() {
+        let (a, b) = ("https://m.test/x/a.gif", "https://proxy.test/x/b.gif");
+        let (of_a, of_b) = (record(0, a, Rung::Output), record(1, b, Rung::Proxy));
+        let both = [of_a.clone(), of_b.clone()];
+        assert_eq!(kept(&[paths(&["/x/a.gif"]), paths(&["/y", "/x/b.gif"])], &both), [Some(0), Some(1)]);
+        assert_eq!(
+            kept(&[paths(&["/x/b.gif"]), paths(&["/x/a.gif"])], &both),
+            [Some(1), Some(0)],
+            "another order"
+        );
+        assert_eq!(
+            kept(&[paths(&["/x/c.gif"]), paths(&["/x/a.gif"])], &both),
+            [None, Some(0)],
+            "never by index"
+        );
+        let twice = [paths(&["/x/a.gif"]), paths(&["/x/a.gif"])];
+        assert_eq!(kept(&twice, std::slice::from_ref(&of_a)), [Some(0), None], "one record, one output");
+        let second = record(1, a, Rung::Output);
+        assert_eq!(kept(&twice, &[second.clone(), of_a.clone()]), [Some(1), Some(0)], "its own index first");
+        assert_eq!(
+            kept(&[paths(&["/x/a.gif"])], &[record(9, a, Rung::Output)]),
+            [Some(0)],
+            "an index too high"
+        );
+        assert_eq!(kept(&[paths(&[""])], &[record(0, "", Rung::Output)]), [None], "no source is no match");
+        let inline = Identity { paths: vec![], inline: Some(Digest::of(b"")) };
+        assert_eq!(kept(&[inline], &[record(0, "", Rung::Inline)]), [Some(0)]);
+        assert_eq!(kept(&[paths(&[])], &[record(0, "", Rung::Inline)]), [None]);
+    }
+
+    #[test]
+    fn a_file_of_the_listing_stays_in_its_place_where_no_answer_repeats_its_link() {
+        let (a, b) = ("https://m.test/x/a.gif", "https://m.test/x/b.gif");
+        let listed = |output, source| record(output, source, Rung::Listed);
+        let other = [paths(&["/y"]), paths(&["/z"])];
+        assert_eq!(kept(&other, &[listed(1, a)]), [None, Some(0)]);
+        assert_eq!(kept(&other, &[listed(2, a)]), [None, None], "there is no such place");
+        let moved = [paths(&["/x/b.gif"]), paths(&["/x/a.gif"])];
+        assert_eq!(
+            kept(&moved, &[listed(0, a), listed(1, b)]),
+            [Some(1), Some(0)],
+            "a link that is repeated decides"
+        );
+        let taken = [listed(0, a), record(0, b, Rung::Output)];
+        assert_eq!(kept(&[paths(&["/x/b.gif"])], &taken), [Some(1)], "and so does another file's");
+    }
+
+    #[test]
+    fn a_repair_keeps_what_is_not_bad_whatever_the_answer_says() {
+        let (a, b) = ("https://m.test/x/a.gif", "https://m.test/x/b.gif");
+        let (of_a, of_b) = (record(0, a, Rung::Output), record(1, b, Rung::Output));
+        let mended = |outputs: &[Identity], records: &[FileRecord]| {
+            let mut plans = keep(outputs, records);
+            let all = keep_the_others(&mut plans, records);
+            let path = |plan: &FilePlan| match plan {
+                FilePlan::Keep(record) => record.path.clone(),
+                FilePlan::Fetch => String::new(),
+            };
+            (plans.iter().map(path).collect::<Vec<_>>(), all)
+        };
+        let new = || paths(&["/new"]);
+        let names = |names: [&str; 2]| names.map(String::from).to_vec();
+        let only_b = std::slice::from_ref(&of_b);
+        assert_eq!(mended(&[new(), new()], only_b), (names(["", "147-1.gif"]), true));
+        assert_eq!(mended(&[paths(&["/x/b.gif"]), new()], only_b), (names(["147-1.gif", ""]), true));
+        assert!(!mended(&[new()], only_b).1, "the output is not there any more");
+        assert!(
+            !mended(&[paths(&["/x/b.gif"]), paths(&["/x/c.gif"])], &[of_a, of_b]).1,
+            "its place is taken"
+        );
+    }
+}
