@@ -7,14 +7,14 @@
 //!
 //! Moments are durations since the run began, as a clock that never jumps counts them.
 
-mod keep;
+mod kept;
 mod range;
 
 use std::time::Duration;
 
 use crate::manifest::Rung;
 use crate::retry::{Cause, Failure, backoff};
-pub use keep::{FilePlan, Identity, keep, keep_the_others};
+pub use kept::{FilePlan, Identity, keep, keep_the_others};
 pub use range::{Answer, Body, ContentRange, Part, Resume, is_strong, judge_answer, resume};
 
 /// How long after its success a fresh job's files may answer "not there" and mean "not yet".
