@@ -218,7 +218,7 @@ pub(crate) struct OutputArgs {
     #[arg(short, long, env = "VFETCH_QUIET", conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// More: sources that were left (-v), what the engine does (-vv), what the network does (-vvv).
-    #[arg(short, long, action = ArgAction::Count)]
+    #[arg(short, long, env = "VFETCH_VERBOSE", action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 

@@ -56,7 +56,7 @@ pub(crate) struct GetArgs {
     #[arg(long, env = "VFETCH_SKIP_GONE")]
     skip_gone: bool,
     /// Print what would be asked for, one reference a line; ask nobody and change nothing.
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, env = "VFETCH_DRY_RUN")]
     dry_run: bool,
     /// Write the references of jobs that did not end complete to this file; get -i takes it.
     #[arg(long, value_name = "FILE", env = "VFETCH_FAILED")]

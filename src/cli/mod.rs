@@ -131,3 +131,27 @@ fn explain(error: &clap::Error) -> ExitCode {
     }
     ExitCode::from(error::USAGE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_can_be_set_in_the_environment() {
+        // What is set for other commands must not narrow a list, nor put a demonstration into somebody's archive.
+        let exempt = ["list --family", "demo --output"];
+        let options = |command: &'static clap::Command| {
+            command
+                .get_opts()
+                .filter(|option| option.get_env().is_none())
+                .filter_map(|option| option.get_long())
+        };
+        let commands: &'static clap::Command = Box::leak(Box::new(Cli::command()));
+        let without: Vec<_> = commands
+            .get_subcommands()
+            .flat_map(|command| options(command).map(move |name| format!("{} --{name}", command.get_name())))
+            .filter(|option| !exempt.contains(&option.as_str()))
+            .collect();
+        assert_eq!(without, [""; 0]);
+    }
+}

@@ -55,7 +55,7 @@ pub(crate) struct SyncArgs {
     #[arg(long, env = "VFETCH_FULL")]
     full: bool,
     /// Print what would be fetched, one reference a line, and change nothing.
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, env = "VFETCH_DRY_RUN")]
     dry_run: bool,
     /// Do not ask again for jobs that are recorded as failed or gone.
     #[arg(long, env = "VFETCH_SKIP_GONE")]

@@ -3,7 +3,7 @@
 //! 1. The record is read ([`super::glance`]). Complete, with every file that it names there in its size: the job is
 //!    kept, and nothing is asked. A damaged record counts as none.
 //! 2. The API is asked until the job is done, failed, or the wait is over. A pending job is noted once a run, and
-//!    holds nothing while it waits. What the API does not know, or gives no links for, is taken from the account's
+//!    holds nothing while it waits; one that ends unfinished without a record is noted then. What the API does not know, or gives no links for, is taken from the account's
 //!    listing, where that has links.
 //! 3. [`plan::keep`] says which files serve which outputs; the others are fetched, all at once, each as
 //!    [`super::output`] says.
@@ -121,6 +121,10 @@ struct OneJob<'a> {
     /// Whether the job was seen pending, by this run or an earlier one: then its files may come late.
     fresh: bool,
     noted: bool,
+    /// Whether the API has said that there is such a job.
+    answered: bool,
+    /// Whether a record was written, or the disk refused it; what it refused is not tried again.
+    committed: bool,
     polls: PollSchedule,
     failures: u32,
     unknown_until: Option<Moment>,
@@ -161,6 +165,8 @@ impl<'a> OneJob<'a> {
             rescued: false,
             fresh: asked.submitted || seen_pending,
             noted: false,
+            answered: false,
+            committed: false,
             polls: PollSchedule::default(),
             failures: 0,
             unknown_until: None,
@@ -168,7 +174,25 @@ impl<'a> OneJob<'a> {
         }
     }
 
+    /// Works on it. A job that the API knows and that a later run is to finish has a record then even where nothing
+    /// came of it, so that the archive alone tells what is not home.
     async fn run(&mut self) -> Result<Ended, Ended> {
+        let ended = self.advance().await;
+        let (Ok(end) | Err(end)) = &ended;
+        let over = match end {
+            Ended::Kept(_) | Ended::Archived(_) => true,
+            Ended::Failed(failure) => failure.class() == Class::Permanent,
+            Ended::Pending | Ended::Incomplete(_) | Ended::Local(_) | Ended::Cancelled => false,
+        };
+        if self.answered && !over && !self.committed && matches!(self.found, Found::Nothing) {
+            let note = record::base(&self.asked.job, &self.found);
+            // Where the disk refuses, or another process was faster, the list that named the job still does.
+            let _ = Box::pin(self.commit(Vec::new(), note)).await;
+        }
+        ended
+    }
+
+    async fn advance(&mut self) -> Result<Ended, Ended> {
         // In boxes of their own, as everything is that many jobs wait for and few have begun: a job that waits is small.
         let done = tokio::select! {
             biased;
@@ -186,7 +210,9 @@ impl<'a> OneJob<'a> {
                 self.place = self.session.ready.clone().acquire_owned().await.ok();
             }
             self.began.get_or_insert_with(|| self.session.moment());
-            match Box::pin(ask(self.session, &self.asked.job, self.deadline())).await {
+            let reply = Box::pin(ask(self.session, &self.asked.job, self.deadline())).await;
+            self.answered |= reply.is_ok();
+            match reply {
                 Ok(Reply::Done(done)) => return Ok(done),
                 Ok(Reply::Pending(pending)) => {
                     match self.rescue(pending.why == PendingWhy::NoOutputYet, "it has no link yet") {
@@ -454,6 +480,7 @@ impl<'a> OneJob<'a> {
         if let Some(bad) = &mut self.bad {
             put_aside(session, job, std::mem::take(bad)).await?;
         }
+        self.committed = true;
         let replaces = self.found.version();
         Ok(session.store.commit(&session.staging, job, files, manifest, replaces).await?)
     }

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::listing::asked;
+use crate::support::run::Signal;
 use crate::support::{Answer, Content, Get, KEY, World};
 
 fn resume<'w>(world: &'w World, args: &[&str]) -> Get<'w> {
@@ -122,4 +123,36 @@ fn where_there_is_no_archive_there_is_nothing_to_resume() {
     let world = World::new();
     resume(&world, &[]).run().exits(2).says("there is no archive");
     assert!(!world.archive().exists());
+}
+
+#[test]
+fn a_job_that_a_run_asked_for_and_did_not_finish_is_known_to_the_archive_whatever_ended_it() {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 200_000));
+    let served = || Answer::file(&clip);
+    for id in ["1", "2", "3"] {
+        let url = world.media.on(&format!("/{id}.mp4"), served().stall_at(60_000));
+        world.job(id, Answer::success(&[url]));
+    }
+    // It has no link yet, ends first, and then a place is free for the fifth, whose turn does not come.
+    world.job("4", Answer::success(&[] as &[String]));
+    world.job("5", Answer::success(&[world.media.on("/5.mp4", Answer::status(503))]));
+    let running = world.get(&["1", "2", "3", "4", "5"]).args(&["-j", "2", "--wait", "1s", "-R", "0"]).spawn();
+    world.media.wait_for_body_bytes(2 * 60_000);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !world.archive().join("4/manifest.json").exists() {
+        assert!(std::time::Instant::now() < deadline, "{:?}", world.names(""));
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    running.signal(Signal::INT);
+    running.wait().exits(130);
+    for id in ["1", "2", "3", "4", "5"] {
+        assert_eq!(world.state(id), "pending", "{id}");
+        let url = world.media.on(&format!("/{id}.mp4"), served());
+        world.job(id, Answer::success(&[url]));
+    }
+    resume(&world, &[]).run().exits(0);
+    for id in ["1", "2", "3", "4", "5"] {
+        world.holds(id, 0, &clip);
+    }
 }

@@ -183,6 +183,7 @@ fn what_is_not_proven_yet_is_for_its_owner_and_what_is_archived_is_as_the_user_s
     running.signal(Signal::TERM);
     running.wait().exits(143);
     // Whoever shares the archive with a group goes on with it.
+    std::fs::remove_dir_all(world.archive().join("147")).unwrap();
     world.get(&["147"]).after_shell("umask 002").run().exits(0);
     world.holds("147", 0, &clip);
     assert_eq!((mode("147"), mode("147/manifest.json")), (0o775, 0o664));

@@ -37,7 +37,7 @@ fn a_signal_in_the_middle_of_a_file_ends_the_run_soon_and_the_next_one_goes_on_f
         running.signal(signal);
         running.wait().exits(128 + number);
         assert!(told.elapsed() < Duration::from_secs(20), "it took {:?} after the signal", told.elapsed());
-        assert_eq!(world.state("147"), "absent");
+        assert_eq!(world.state("147"), "pending");
         assert!(!world.staged().is_empty());
         world.get(&["147"]).run().exits(0);
         world.holds("147", 0, &clip);

@@ -81,7 +81,7 @@ fn a_part_that_nobody_asked_for_is_refused() {
         let mirror = world.host().on("/clip.mp4", Answer::file(&clip));
         world.job("1", Answer::success(std::slice::from_ref(&url)));
         world.get(&["1", "-R", "1"]).run().exits(4);
-        assert_eq!(world.state("1"), "absent");
+        assert_eq!(world.state("1"), "pending");
         world.job("2", Answer::success_with_proxies(&[url], &[mirror]));
         world.get(&["2", "-R", "1"]).run().exits(0);
         world.holds("2", 0, &clip);
