@@ -368,7 +368,7 @@ impl Summary {
 /// Whether no later run can be expected to bring this output.
 #[must_use]
 pub fn is_for_good(missing: &MissingRecord) -> bool {
-    let passing = |cause: Cause| cause.class() == Class::Transient;
+    let passing = |cause: Cause| matches!(cause.class(), Class::Transient | Class::Auth);
     missing.gone || !missing.reasons.iter().any(|reason| passing(reason.cause))
 }
 
@@ -505,11 +505,12 @@ mod tests {
     #[test]
     fn a_missing_output_is_for_good_unless_some_source_may_serve_later() {
         type Row<'a> = (&'a [(bool, &'a [Cause])], u8);
-        let table: [Row<'_>; 5] = [
+        let table: [Row<'_>; 6] = [
             (&[(false, &[Cause::Absent, Cause::NotMedia])], 1),
             (&[(false, &[Cause::Absent, Cause::Stalled])], 4),
             (&[(true, &[Cause::Absent, Cause::Stalled])], 1),
             (&[(false, &[Cause::Stalled]), (false, &[Cause::Absent])], 1),
+            (&[(false, &[Cause::Absent, Cause::InvalidKey])], 4),
             (&[(false, &[])], 1),
         ];
         for (missing, want) in table {

@@ -25,6 +25,7 @@ use super::glance::{Glance, glance};
 use super::{Error, Scope, Session};
 use crate::event::Event;
 use crate::job::{Asked, JobRef};
+use crate::manifest::Manifest;
 use crate::retry::{Cause, Class, Failure};
 
 /// Jobs that wait for the service at once. No account has so many in its queue; the number keeps memory flat.
@@ -218,6 +219,9 @@ impl Run {
         note_unsettled(&self.session, &ended);
         match ended {
             Ended::Failed(failure) if failure.class() == Class::Auth => self.note_refusal(failure),
+            Ended::Incomplete(manifest) if let Some(failure) = refusal(&manifest) => {
+                self.note_refusal(failure)
+            }
             Ended::Local(error) if error.scope == Scope::Run => self.stop(Stop::Local(error)),
             Ended::Cancelled => {}
             Ended::Kept(_)
@@ -240,6 +244,13 @@ impl Run {
         self.session.stop.cancel();
         self.stopped.get_or_insert(why);
     }
+}
+
+/// The API's refusal of the account, where that kept an output from getting a fresh link.
+fn refusal(manifest: &Manifest) -> Option<Failure> {
+    let mut reasons = manifest.missing.iter().flat_map(|missing| &missing.reasons);
+    let reason = reasons.find(|reason| reason.cause.class() == Class::Auth)?;
+    Some(Failure::new(reason.cause, reason.detail.clone()))
 }
 
 /// What a task brought. No task is aborted while it is waited for, and a panic must not pass for a job that is done.

@@ -17,7 +17,8 @@
 //! 4. The state follows from what the record lists.
 //! 5. Every record that names a file is synced, and every one that replaces such a record; notes of pending and failed
 //!    jobs are not, and never replace one with files. What the archive has is given up only for something proven:
-//!    where a file cannot be fetched again, or another answer does not list it, its record and its bytes stay.
+//!    where a file cannot be fetched again, or another answer does not list it, its record and its bytes stay. A
+//!    damaged record is never written over: it and what lies under the names that are needed are put aside.
 //! 6. A record is kept for an output only where origin, family, id and the source's path are the same.
 //! 7. A job is passed over only after a look at each file that it names.
 //! 8. A killed run leaves at most whole files without a record, and parts in the staging area.
@@ -79,7 +80,7 @@ pub(super) async fn mend(session: &Session, asked: &Asked, found: Found, bad: Ve
     work(session, Open { asked: asked.clone(), order: 0, found, present }, Some(bad)).await
 }
 
-async fn work(session: &Session, open: Open, bad: Option<Vec<String>>) -> Ended {
+async fn work(session: &Session, open: Open, mut bad: Option<Vec<String>>) -> Ended {
     let Open { asked, order, mut found, mut present } = open;
     session.report(&Event::JobStarted { job: &asked.job });
     if let Found::Record(manifest, _) = &found {
@@ -99,15 +100,28 @@ async fn work(session: &Session, open: Open, bad: Option<Vec<String>>) -> Ended 
             }
             Ok(ended) | Err(ended) => return ended,
         }
+        let before = job.found;
         (found, present) = match glance(&session.store, &session.options, &asked.job) {
             Ok(Glance::Open(found, present)) => (found, present),
             Ok(Glance::Over(ended)) => return ended,
             Err(error) => return error.into(),
         };
+        // What another process has healed meanwhile is bad no longer.
+        if let Some(bad) = &mut bad {
+            bad.retain(|name| file_named(&before, name) == file_named(&found, name));
+        }
+    }
+}
+
+fn file_named<'a>(found: &'a Found, name: &str) -> Option<&'a FileRecord> {
+    match found {
+        Found::Record(manifest, _) => manifest.files.iter().find(|file| file.path == name),
+        Found::Nothing | Found::Damaged { .. } => None,
     }
 }
 
 /// One job on its way.
+#[expect(clippy::struct_excessive_bools, reason = "what has happened to a job so far, each by itself")]
 struct OneJob<'a> {
     session: &'a Session,
     asked: &'a Asked,
@@ -335,8 +349,13 @@ impl<'a> OneJob<'a> {
         Ok(())
     }
 
+    /// Whether the record names files, or is damaged and may have named some: no note takes its place.
     fn names_files(&self) -> bool {
-        matches!(&self.found, Found::Record(manifest, _) if !manifest.files.is_empty())
+        match &self.found {
+            Found::Record(manifest, _) => !manifest.files.is_empty(),
+            Found::Damaged { .. } => true,
+            Found::Nothing => false,
+        }
     }
 
     async fn end_failed(&mut self, failure: Failure) -> Ended {
@@ -387,7 +406,13 @@ impl<'a> OneJob<'a> {
     }
 
     fn split(&self, done: &Done, beside: &[Option<Url>]) -> Result<Split, Ended> {
-        let here: Vec<FileRecord> = self.here().cloned().collect();
+        // A record knows its output by the index that the answer gives, and the plan by the place in this answer.
+        let place_of = |index: usize| done.outputs.iter().position(|output| output.index == index);
+        let placed = |file: &FileRecord| FileRecord {
+            output: place_of(file.output).unwrap_or(usize::MAX),
+            ..file.clone()
+        };
+        let here: Vec<FileRecord> = self.here().map(placed).collect();
         let listed = |place: usize| beside.get(place).and_then(Option::as_ref);
         let outputs = done.outputs.iter().enumerate();
         let identities: Vec<plan::Identity> =
@@ -424,9 +449,35 @@ impl<'a> OneJob<'a> {
         files.iter().zip(&self.present).filter(|(_, present)| **present).map(|(file, _)| file)
     }
 
+    /// Files of the record that neither serve an output nor are replaced by what came: no run was asked to give them up.
+    fn others(&self, split: &Split, haul: &Haul) -> Vec<FileRecord> {
+        let served = |old: &FileRecord| split.kept.iter().chain(&split.spare).any(|new| new.path == old.path);
+        let came_again = |old: &FileRecord| {
+            let replaced = |output| self.session.options.force && output == old.output;
+            let mut came = haul.came.iter();
+            came.any(|new| new.fetched.proven.digest == old.sha256 || replaced(new.output))
+        };
+        self.here().filter(|old| !served(old) && !came_again(old)).cloned().collect()
+    }
+
     async fn commit_haul(&mut self, done: Done, split: Split, mut haul: Haul) -> Result<Ended, Ended> {
+        let others = self.others(&split, &haul);
         let Split { mut kept, mut spare, .. } = split;
         spare.retain(|old| !haul.came.iter().any(|new| new.output == old.output));
+        let mut outputs: Vec<usize> = done.outputs.iter().map(|output| output.index).collect();
+        let loses = !others.is_empty();
+        for mut other in others {
+            let taken = kept.iter().chain(&spare).map(|file| file.output);
+            let taken =
+                taken.chain(haul.came.iter().map(|new| new.output)).any(|output| output == other.output);
+            // What has no place in this answer stays behind it.
+            if taken || !outputs.contains(&other.output) {
+                other.output = outputs.iter().max().map_or(0, |last| last + 1);
+                outputs.push(other.output);
+            }
+            haul.missing.retain(|missing| missing.output != other.output);
+            kept.push(other);
+        }
         let refetch_failed =
             |missing: &MissingRecord| spare.iter().any(|spare| spare.output == missing.output);
         let lacking = haul.missing.clone();
@@ -435,10 +486,12 @@ impl<'a> OneJob<'a> {
         kept.extend(spare.iter().cloned());
         let (nothing_new, cut_short) = (haul.came.is_empty(), haul.cancelled || haul.here.is_some());
         let passing = lacking.iter().any(|missing| !crate::event::is_for_good(missing));
-        let outputs = done.outputs.len();
-        let draft = record::done(&self.asked.job, &self.found, done, outputs, kept, haul.came, missing);
-        let loses = self.here().any(|old| !draft.manifest.files.iter().any(|new| new.path == old.path));
-        let says_little = draft.manifest.files.is_empty() && passing;
+        let draft = record::done(&self.asked.job, &self.found, done, &outputs, kept, haul.came, missing);
+        let damaged = matches!(self.found, Found::Damaged { .. });
+        let says_little = match &self.bad {
+            Some(_) => passing,
+            None => damaged || draft.manifest.files.is_empty() && passing,
+        };
         // Where nothing came the record stays as it is, unless the new one says more and gives nothing up.
         let stays = nothing_new && (cut_short || loses || says_little || !spare.is_empty());
         let mut shown = if stays {
@@ -481,6 +534,13 @@ impl<'a> OneJob<'a> {
             put_aside(session, job, std::mem::take(bad)).await?;
         }
         self.committed = true;
+        if let Found::Damaged { .. } = &self.found {
+            // It may have named what lies there under these names.
+            let names = files.iter().map(|(_, key)| key.name().to_owned());
+            let names = names.chain([layout::MANIFEST_NAME.to_owned()]).collect();
+            put_aside(session, job, names).await?;
+            self.found = Found::Nothing;
+        }
         let replaces = self.found.version();
         Ok(session.store.commit(&session.staging, job, files, manifest, replaces).await?)
     }

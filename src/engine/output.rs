@@ -17,7 +17,7 @@ use crate::net;
 use crate::net::lane::Outcome;
 use crate::plan::{self, GiveUp, JobClock, Moment, Next, SourceState, Standing};
 use crate::reply::{self, Output, Source};
-use crate::retry::{Cause, Failure};
+use crate::retry::{Cause, Class, Failure};
 
 /// What the outputs of one job share.
 pub(super) struct JobContext<'a> {
@@ -255,11 +255,10 @@ impl Ladder<'_> {
                 self.candidates.extend(fresh);
             }
             Err(failure) => {
-                // What the API could not say now it may say later, so the output is not lost for good.
-                let standing = if failure.class() == crate::retry::Class::Transient {
-                    Standing::Spent
-                } else {
-                    Standing::Useless
+                // What the API could or would not say now it may say later, so the output is not lost for good.
+                let standing = match failure.class() {
+                    Class::Transient | Class::Auth => Standing::Spent,
+                    Class::Permanent => Standing::Useless,
                 };
                 self.candidates.push(Candidate {
                     state: SourceState { standing, ..SourceState::untried(Rung::FreshOutput) },

@@ -52,19 +52,19 @@ pub(super) fn failed(job: &JobRef, found: &Found, failure: &Failure) -> Manifest
     manifest
 }
 
-/// The record of a job that is done: files that were kept, files that came, outputs that are missing.
+/// The record of a job that is done and has outputs of these indices: files that were kept, files that came, outputs that are missing.
 pub(super) fn done(
     job: &JobRef,
     found: &Found,
     done: Done,
-    outputs: usize,
+    outputs: &[usize],
     kept: Vec<FileRecord>,
     came: Vec<Delivery>,
     missing: Vec<MissingRecord>,
 ) -> Draft {
     let mut manifest = base(job, found);
     let visible = std::mem::take(&mut manifest.files);
-    manifest.outputs = Some(outputs);
+    manifest.outputs = Some(outputs.len());
     manifest.error = None;
     manifest.meta = done.meta;
     manifest.reply = done.rest;
@@ -125,12 +125,12 @@ fn settle(manifest: &mut Manifest) {
 }
 
 /// Lists the outputs that a stop cut short: with what was known of them before, or with nothing.
-fn list_the_rest(manifest: &mut Manifest, outputs: usize, known_before: Vec<MissingRecord>) {
+fn list_the_rest(manifest: &mut Manifest, outputs: &[usize], known_before: Vec<MissingRecord>) {
     let missing = manifest.missing.iter().map(|missing| missing.output);
     let listed: HashSet<usize> = manifest.files.iter().map(|file| file.output).chain(missing).collect();
     let mut known: HashMap<usize, MissingRecord> =
         known_before.into_iter().map(|missing| (missing.output, missing)).collect();
-    for output in (0..outputs).filter(|output| !listed.contains(output)) {
+    for &output in outputs.iter().filter(|output| !listed.contains(output)) {
         let unheard = MissingRecord { output, gone: false, reasons: Vec::new(), unknown: Map::new() };
         manifest.missing.push(known.remove(&output).unwrap_or(unheard));
     }

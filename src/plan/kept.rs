@@ -23,19 +23,20 @@ pub enum FilePlan {
 
 /// Which records serve which outputs: a record stays with the output one of whose links has the path that the record
 /// came from, wherever it stood in the list then. No record serves two outputs. A file that came from the account's
-/// listing may have a link that no later answer repeats, and be the last copy there is: it stays in its place.
+/// listing may have a link that no later answer repeats, and be the last copy there is: it stays in its place. A path
+/// that several outputs have tells none of them: what differs may stand behind it, in a query that no record holds.
 ///
 /// | the record's source | the outputs | plan |
 /// | --- | --- | --- |
 /// | has the path of one | | that one keeps it |
-/// | has the path of several | one stood at the record's index | that one keeps it |
-/// | has the path of several | none stood there | the first without a record keeps it |
+/// | has the path of several | | nobody keeps it |
 /// | has no such path | | nobody keeps it |
 /// | has no such path, and came from the listing | the one at the record's index has no record | that one keeps it |
 /// | bytes from the answer | one has the same bytes | that one keeps it |
 #[must_use]
 pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
     let mut plans = vec![FilePlan::Fetch; outputs.len()];
+    let holders = |path: &String| outputs.iter().filter(|output| output.paths.contains(path)).count();
     let mut give = |record: &FileRecord, path: Option<&String>, to: usize| {
         let free = plans[to] == FilePlan::Fetch && serves(record, path, &outputs[to]);
         if free {
@@ -46,6 +47,7 @@ pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
     let mut moved: Vec<(&FileRecord, Option<String>)> = Vec::new();
     for record in records {
         let path = url::Url::parse(&record.source).ok().map(|url| url.path().to_owned());
+        let path = path.filter(|path| holders(path) == 1);
         if record.output >= outputs.len() || !give(record, path.as_ref(), record.output) {
             moved.push((record, path));
         }
@@ -136,9 +138,9 @@ mod tests {
             "never by index"
         );
         let twice = [paths(&["/x/a.gif"]), paths(&["/x/a.gif"])];
-        assert_eq!(kept(&twice, std::slice::from_ref(&of_a)), [Some(0), None], "one record, one output");
-        let second = record(1, a, Rung::Output);
-        assert_eq!(kept(&twice, &[second.clone(), of_a.clone()]), [Some(1), Some(0)], "its own index first");
+        assert_eq!(kept(&twice, &both), [None, None], "the query may tell them apart");
+        let again = [of_a.clone(), record(1, a, Rung::Output)];
+        assert_eq!(kept(&[paths(&["/x/a.gif"])], &again), [Some(0)], "one output, one record");
         assert_eq!(
             kept(&[paths(&["/x/a.gif"])], &[record(9, a, Rung::Output)]),
             [Some(0)],

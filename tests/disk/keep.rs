@@ -1,8 +1,10 @@
 //! What an archive has is given up only for something proven.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Content, World};
+use crate::support::{Answer, Content, KEY, World};
 
 /// A world with a complete job 147 of two outputs.
 fn complete() -> (World, [Content; 2]) {
@@ -155,4 +157,105 @@ fn an_output_that_a_stop_cut_short_is_listed_as_missing() {
     world.holds("147", 0, &clip);
     let manifest = world.manifest("147").unwrap();
     assert_eq!((&manifest["state"], &manifest["missing"][0]["output"]), (&json!("partial"), &json!(1)));
+}
+
+/// A world in which two of three outputs are home: the third one's link leads nowhere.
+fn two_of_three() -> (World, [Content; 3]) {
+    let world = World::new();
+    let clips = [1, 2, 3].map(|seed| world.content(Content::mp4(seed, 20_000 + seed)));
+    for (path, clip) in ["/a.mp4", "/b.mp4"].iter().zip(&clips) {
+        world.media.on(path, Answer::file(clip));
+    }
+    world.job("147", Answer::success(&sources(&world, &["/a.mp4", "/b.mp4", "/c.mp4"])));
+    world.get(&["147"]).run().exits(1);
+    assert_eq!(world.state("147"), "partial");
+    (world, clips)
+}
+
+#[test]
+fn a_file_whose_link_moved_and_leads_nowhere_stays_where_another_output_comes() {
+    let (world, clips) = two_of_three();
+    world.media.on("/c.mp4", Answer::file(&clips[2]));
+    world.job("147", Answer::success(&sources(&world, &["/a.mp4", "/moved/b.mp4", "/c.mp4"])));
+    world.get(&["147"]).run().exits(0);
+    for (output, clip) in clips.iter().enumerate() {
+        world.holds("147", output, clip);
+    }
+    assert_eq!(world.state("147"), "complete");
+    world.command("verify").args(&[world.archive()]).quietly().run().exits(0);
+}
+
+#[test]
+fn an_answer_with_other_outputs_adds_them_and_takes_none_away() {
+    let (world, clips) = two_of_three();
+    let other = world.content(Content::mp4(4, 50_000));
+    world.job("147", Answer::success(&[world.media.on("/d.mp4", Answer::file(&other))]));
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 0, &other);
+    world.holds("147", 1, &clips[0]);
+    world.holds("147", 2, &clips[1]);
+    world.command("verify").args(&[world.archive()]).quietly().run().exits(0);
+    let polls = world.polls("147").len();
+    world.get(&["147"]).run().exits(0);
+    assert_eq!(world.polls("147").len(), polls, "the record says that all is done");
+}
+
+#[test]
+fn outputs_whose_links_differ_in_their_query_alone_are_never_taken_for_each_other() {
+    let world = World::new();
+    let clips = [1, 2].map(|seed| world.content(Content::mp4(seed, 20_000 + seed)));
+    let a = world.media.on("/dl?f=a", Answer::file(&clips[0]));
+    let b = world.media.on("/dl?f=b", Answer::status(404));
+    world.job("147", Answer::success(&[a.clone(), b.clone()]));
+    world.get(&["147"]).run().exits(1);
+    world.media.on("/dl?f=b", Answer::file(&clips[1]));
+    world.job("147", Answer::success(&[b, a]));
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 0, &clips[1]);
+    world.holds("147", 1, &clips[0]);
+}
+
+#[test]
+fn an_answer_that_leaves_out_an_index_is_archived_under_those_it_gives() {
+    let world = World::new();
+    let clips = [1, 2].map(|seed| world.content(Content::mp4(seed, 20_000 + seed)));
+    let [first, second] = ["/1.mp4", "/2.mp4"].map(|path| world.media.url(path));
+    world.media.on("/1.mp4", Answer::file(&clips[0]));
+    world.job("147", Answer::json(&json!({ "status": "success", "output": { "1": first, "2": second } })));
+    world.get(&["147"]).run().exits(1);
+    world.media.on("/2.mp4", Answer::file(&clips[1]));
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 1, &clips[0]);
+    world.holds("147", 2, &clips[1]);
+    assert_eq!(world.state("147"), "complete");
+}
+
+#[test]
+fn a_damaged_record_and_what_it_may_have_named_are_put_aside_and_never_written_over() {
+    let (world, clips) = complete();
+    let path = world.archive().join("147/manifest.json");
+    let mut bytes = record(&world);
+    bytes[0] = b'#';
+    std::fs::write(&path, &bytes).unwrap();
+    for answer in [Answer::processing(), Answer::failed("unknown"), Answer::success(&[world.media.url("/x")])]
+    {
+        world.job("147", answer);
+        // The check after every run is not for an archive that is meant to be damaged.
+        let get = Command::new(env!("CARGO_BIN_EXE_vfetch"))
+            .args(["get", "147", "--wait", "0", "-o"])
+            .arg(world.archive())
+            .env("MODELSLAB_BASE_URL", world.api.url(""))
+            .env("MODELSLAB_API_KEY", KEY)
+            .output()
+            .unwrap();
+        assert!(!get.status.success());
+        assert_eq!(record(&world), bytes, "what brings nothing changes nothing");
+    }
+    let other = world.content(Content::mp4(5, 70_000));
+    world.job("147", Answer::success(&[world.media.on("/d.mp4", Answer::file(&other))]));
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 0, &other);
+    let aside = world.archive().join(".vfetch/quarantine/147");
+    assert_eq!(std::fs::read(aside.join("manifest.json")).unwrap(), bytes);
+    assert_eq!(std::fs::read(aside.join("147-0.mp4")).unwrap(), clips[0].bytes());
 }

@@ -31,6 +31,7 @@ pub(super) fn outcome(
     if finding.name == MANIFEST_NAME {
         return match (manifest.state, &case.record_from) {
             (State::Failed | State::Gone, _) => Outcome::Gone { why: trouble().words().into() },
+            (State::Pending, _) => Outcome::Left { why: trouble() },
             (_, from) => Outcome::Healed { from: from.clone().unwrap_or_else(|| "another run".into()) },
         };
     }
