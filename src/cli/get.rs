@@ -69,6 +69,9 @@ pub(crate) struct GetArgs {
     show: OutputArgs,
     #[arg(skip)]
     results: report::Results,
+    /// Whether the API is gone with the run, so that nothing can be tried again.
+    #[arg(skip)]
+    only_once: bool,
 }
 
 /// Runs the command; its exit code.
@@ -91,8 +94,12 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
     let stop = archive::archive(&session, refs).await;
-    let retry_command = retry_command(&args.output, &defaults);
-    let how = report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: &retry_command };
+    let retry_command = (!args.only_once).then(|| retry_command(&args.output, &defaults));
+    let how = report::Finish {
+        stop: stop.as_ref(),
+        signal: caught.number(),
+        retry_command: retry_command.as_deref(),
+    };
     let summary = console.finish(&how);
     Ok(caught.exit_code().unwrap_or_else(|| summary.exit_code()))
 }
@@ -176,6 +183,11 @@ impl GetArgs {
     /// The same, without the lines on standard output.
     pub(crate) fn without_results(self) -> Self {
         Self { results: report::Results::None, ..self }
+    }
+
+    /// The same, with an API that is gone when the run is over: nothing is said of trying again.
+    pub(crate) fn only_once(self) -> Self {
+        Self { only_once: true, ..self }
     }
 
     fn options(&self) -> Options {

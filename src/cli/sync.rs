@@ -121,7 +121,8 @@ pub(crate) async fn run(args: SyncArgs) -> Result<u8, CliError> {
     let caught = signals::watch(session.stop_token())?;
     let stop = rounds(&args, &session, &scope, &console).await;
     let retry_command = get::retry_command(&args.output, &defaults);
-    let how = report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: &retry_command };
+    let how =
+        report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: Some(&retry_command) };
     let summary = console.finish(&how);
     Ok(caught.exit_code().unwrap_or_else(|| summary.exit_code()))
 }
