@@ -248,7 +248,8 @@ fn a_listing_that_cannot_be_read_says_so_with_its_exit_code() {
     for (answer, code) in table {
         let world = World::new();
         world.api.on(FIRST_PATH, answer.clone());
-        sync(&world, &["-R", "0"]).run().exits(code);
+        let done = sync(&world, &["-R", "0"]).quietly().run().exits(code);
+        done.never_says("listed as").never_says("0 jobs");
         sync(&world, &["-R", "0", "-n"])
             .quietly()
             .run()
@@ -261,4 +262,28 @@ fn a_listing_that_cannot_be_read_says_so_with_its_exit_code() {
     world.api.on(FIRST_PATH, Answer::status(503).then(account.answer()));
     sync(&world, &[]).run().exits(0);
     world.holds("1", 0, &clip);
+}
+
+#[test]
+fn a_listing_that_fails_midway_says_how_far_it_was_read() {
+    let world = World::new();
+    let account = Account::of(&world);
+    for id in 1..=40 {
+        ready(&world, &account, &id.to_string());
+    }
+    world.api.on(FIRST_PATH, account.answer().times(1).then(Answer::status(400)));
+    let done = sync(&world, &["--type", "video"]).quietly().run().exits(1);
+    let done = done.says("listed as video: 30 jobs, 0 of them home and whole");
+    done.says("30 jobs: 30 archived").says("the account's listing cannot be read");
+}
+
+#[test]
+fn a_signal_before_the_first_page_leaves_nothing_to_count() {
+    let world = World::new();
+    world.api.on(FIRST_PATH, Answer::stall_at_once());
+    let running = sync(&world, &[]).quietly().spawn();
+    world.api.wait_for("the question", |log| !log.is_empty());
+    running.signal(Signal::INT);
+    let done = running.wait().exits(130).says("stopped by SIGINT");
+    done.never_says("listed as").never_says("0 jobs");
 }

@@ -219,7 +219,9 @@ impl Console {
         list: Option<&str>,
     ) -> String {
         let mut text = String::new();
-        if !self.settings.quiet {
+        // What ended before its first job has nothing to count.
+        let began = summary.jobs > 0 || stopped.is_empty();
+        if !self.settings.quiet && began {
             text.push_str(&words::counts(summary, took));
             text.push('\n');
         }
