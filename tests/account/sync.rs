@@ -153,6 +153,18 @@ fn a_link_of_the_listing_is_one_more_source() {
 }
 
 #[test]
+fn every_json_line_of_a_sync_is_as_the_schema_says() {
+    let world = World::new();
+    let account = Account::of(&world);
+    ready(&world, &account, "1");
+    ready(&world, &account, "147");
+    world.job("147", Answer::failed("Request not found").with_status(404));
+    let events = sync(&world, &["--json"]).run().exits(0).events();
+    let has = |name: &str, word: &str| events.iter().any(|event| event[name] == word);
+    assert!(has("type", "listed") && has("rung", "listed") && has("rung", "output"), "{events:#?}");
+}
+
+#[test]
 fn a_file_that_only_the_listing_had_is_kept_when_the_job_is_asked_by_name() {
     let world = World::new();
     let account = Account::of(&world);
