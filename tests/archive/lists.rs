@@ -125,5 +125,5 @@ fn a_list_is_in_natural_order_and_says_what_it_cannot_read() {
     fs::write(bed.file("9/manifest.json"), "{").unwrap();
     assert_eq!(jobs(&bed, &[]), ["2", "10", "100", "1000"]);
     let ran = bed.run(&["list", "out"]).exits(0);
-    assert_eq!(ran.stderr, "left out: 1 record that cannot be used; vfetch verify says why\n");
+    assert_eq!(ran.stderr, "left out: 1 record that cannot be used; vfetch verify out says why\n");
 }
