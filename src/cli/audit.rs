@@ -253,6 +253,9 @@ impl Hearing<'_> {
 fn conclude(hearing: Hearing<'_>, args: &AuditArgs) -> Result<u8, CliError> {
     let Hearing { desk, defaults, closure, witnesses } = hearing;
     if desk.stop.is_cancelled() {
+        if !args.show.quiet {
+            desk.say(format_args!("stopped: not all witnesses were heard, so nothing is said of the jobs"));
+        }
         return Ok(0);
     }
     let judged = closure.judge(&Lifetimes::new(args.deadline), unix_seconds());

@@ -273,7 +273,7 @@ fn look_at(
         };
         // Taken before the look, so that what is found is what the one before has left.
         let Some(turn) = under_way.begin(&asked.job) else { continue };
-        let glanced = glance(&session.store, &session.options, &asked.job);
+        let glanced = glance(&session.store, &session.options, &asked.job, &session.stop);
         match glanced.unwrap_or_else(|error| Glance::Over(error.into())) {
             Glance::Open(found, present) => {
                 open.push((Open { asked, order: order(place), found, present }, turn));

@@ -99,7 +99,7 @@ async fn work(session: &Session, open: Open, bad: Option<Vec<String>>) -> Ended 
             }
             Ok(ended) | Err(ended) => return ended,
         }
-        (found, present) = match glance(&session.store, &session.options, &asked.job) {
+        (found, present) = match glance(&session.store, &session.options, &asked.job, &session.stop) {
             Ok(Glance::Open(found, present)) => (found, present),
             Ok(Glance::Over(ended)) => return ended,
             Err(error) => return error.into(),

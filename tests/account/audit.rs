@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::listing::{Account, FIRST_PATH, ready, row};
+use crate::support::run::Signal;
 use crate::support::{Answer, Content, Done, Get, World, job_path};
 
 fn audit<'w>(world: &'w World, args: &[&str]) -> Get<'w> {
@@ -101,6 +102,18 @@ fn a_set_is_never_called_closed_where_a_witness_could_not_be_heard() {
         .exits(1)
         .says("1 fetch URL of other APIs");
     audit(&world, &["-i", "/nowhere/ids.txt"]).run().exits(2);
+}
+
+#[test]
+fn an_audit_that_is_stopped_while_it_reads_the_listing_says_so() {
+    let world = World::new();
+    archive_of(&world, &["1"]);
+    world.api.on(FIRST_PATH, Answer::stall_at_once());
+    let running = audit(&world, &[]).spawn();
+    world.api.wait_for("the listing", |log| log.iter().any(|seen| seen.path() == FIRST_PATH));
+    running.signal(Signal::INT);
+    let done = running.wait().exits(130).says("stopped: not all witnesses were heard");
+    assert_eq!(done.stdout(), "");
 }
 
 #[test]
