@@ -310,7 +310,10 @@ impl Defaults {
             return Ok(Asked::new(self.parse_url(text)?));
         }
         let (family, id) = match text.rsplit_once('/') {
-            Some((family, id)) => (Family::named(family).map_err(|_| JobError::Id(shorten(text)))?, id),
+            Some((family, id)) => {
+                let no_id = |error| if is_wordlike(family) { error } else { JobError::Id(shorten(text)) };
+                (Family::named(family).map_err(no_id)?, id)
+            }
             None => (self.family.clone(), text),
         };
         Ok(Asked::new(JobRef::new(self.origin.clone(), family, JobId::new(id)?)))
@@ -408,6 +411,12 @@ pub fn without_secrets(url: &Url) -> String {
     bare.set_query(None);
     bare.set_fragment(None);
     bare.into()
+}
+
+/// Whether a text that is no family's name was perhaps meant to be one, and not a path.
+fn is_wordlike(family: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    family.split('/').all(|word| !word.is_empty() && word.bytes().all(inner))
 }
 
 /// What stands behind a user and a password, in a text that is no URL.
@@ -524,7 +533,12 @@ mod tests {
             ("..", "not a job id"),
             ("é", "not a job id"),
             ("a\0", "not a job id"),
-            ("nowhere/7", "not a job id"),
+            ("nowhere/7", "\"nowhere\" is not a known family; give the job's full fetch URL instead"),
+            ("Enterprise/video/7", "\"Enterprise/video\" is not a known family"),
+            ("./out/7", "not a job id"),
+            ("/7", "not a job id"),
+            ("realtime/../7", "not a job id"),
+            ("realtime/", "not a job id"),
             ("https://evil.test/api/v6/video/fetch/1", "the key is only for https://modelslab.com"),
             ("http://modelslab.com/api/v6/video/fetch/1", "the key is only for https://modelslab.com"),
             ("https://modelslab.com:444/api/v6/video/fetch/1", "the key is only for"),
