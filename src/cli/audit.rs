@@ -57,7 +57,7 @@ pub(crate) struct AuditArgs {
     #[arg(short, long, value_name = "FILE", env = "VFETCH_INPUT")]
     input: Vec<PathBuf>,
     /// Do not read the account's listing.
-    #[arg(long, env = "VFETCH_OFFLINE")]
+    #[arg(long, env = "VFETCH_OFFLINE", conflicts_with = "types")]
     offline: bool,
     /// What to read of the listing; may be given again [default: all of it].
     #[arg(long = "type", value_name = "TYPE", env = "VFETCH_TYPE", value_delimiter = ',')]

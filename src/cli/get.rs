@@ -50,7 +50,7 @@ pub(crate) struct GetArgs {
     #[arg(long, env = "VFETCH_CHECK")]
     check: bool,
     /// Fetch complete jobs again; what differs is kept under another name until the record names it.
-    #[arg(long, env = "VFETCH_FORCE")]
+    #[arg(long, env = "VFETCH_FORCE", conflicts_with = "skip_gone")]
     force: bool,
     /// Do not ask again for jobs that are recorded as failed or gone.
     #[arg(long, env = "VFETCH_SKIP_GONE")]
@@ -59,7 +59,7 @@ pub(crate) struct GetArgs {
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Write the references of jobs that did not end complete to this file; get -i takes it.
-    #[arg(long, value_name = "FILE", env = "VFETCH_FAILED")]
+    #[arg(long, value_name = "FILE", env = "VFETCH_FAILED", conflicts_with = "dry_run")]
     failed: Option<PathBuf>,
     #[command(flatten)]
     transfer: TransferArgs,

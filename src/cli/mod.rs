@@ -131,3 +131,29 @@ fn explain(error: &clap::Error) -> ExitCode {
     }
     ExitCode::from(error::USAGE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::error::ErrorKind;
+
+    #[test]
+    fn options_of_which_one_would_drop_the_other_are_refused_together() {
+        let table = [
+            "export --format csv --json",
+            "get 1 -o out --force --skip-gone",
+            "get 1 -o out --dry-run --failed list",
+            "get 1 -o out --quiet --verbose",
+            "sync -o out --dry-run --failed list",
+            "sync -o out --dry-run --watch 5m",
+            "audit --offline --type video",
+            "verify --subset 1/7 --sample 5%",
+            "get 1 -o out --key-file key --key-command pass",
+        ];
+        for words in table {
+            let parsed = Cli::command().try_get_matches_from(["vfetch"].into_iter().chain(words.split(' ')));
+            assert_eq!(parsed.err().map(|error| error.kind()), Some(ErrorKind::ArgumentConflict), "{words}");
+        }
+        assert!(Cli::command().try_get_matches_from(["vfetch", "export", "--json"]).is_ok());
+    }
+}

@@ -61,7 +61,7 @@ pub(crate) struct SyncArgs {
     #[arg(long, env = "VFETCH_SKIP_GONE")]
     skip_gone: bool,
     /// Write the references of jobs that did not end complete to this file; get -i takes it.
-    #[arg(long, value_name = "FILE", env = "VFETCH_FAILED")]
+    #[arg(long, value_name = "FILE", env = "VFETCH_FAILED", conflicts_with = "dry_run")]
     failed: Option<PathBuf>,
     #[command(flatten)]
     transfer: TransferArgs,
