@@ -137,10 +137,10 @@ async fn preview(args: GetArgs, refs: impl Iterator<Item = Ref> + Send + 'static
 
 /// How many references a preview has told of.
 #[derive(Default)]
-struct Told {
-    asked: u64,
-    passed: u64,
-    failed: u64,
+pub(crate) struct Told {
+    pub(crate) asked: u64,
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
 }
 
 impl Told {

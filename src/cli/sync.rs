@@ -179,7 +179,12 @@ async fn preview(args: &SyncArgs, api: &vfetch::net::Api, scope: &Scope) -> Resu
         _ if closed.is_some() => {}
         Some(Stop::Account(failure) | Stop::Listing(failure)) => return Err(CliError::of_listing(&failure)),
         Some(Stop::Local(error)) => return Err(error.into()),
-        None => {}
+        None if args.show.quiet || stop.is_cancelled() => {}
+        None => {
+            let told = get::Told { asked: synced.given, passed: synced.whole, failed: 0 };
+            // Where nobody reads stderr there is nobody to tell.
+            let _ = writeln!(io::stderr(), "{told}");
+        }
     }
     Ok(caught.exit_code().or(closed).unwrap_or(0))
 }

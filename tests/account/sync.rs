@@ -213,7 +213,9 @@ fn a_dry_run_prints_what_get_takes_and_changes_nothing() {
     let names = world.names("");
     let done = sync(&world, &["--dry-run"]).quietly().run().exits(0);
     assert_eq!(done.stdout(), "1\nenterprise/images/3\n");
+    assert_eq!(done.stderr(), "2 jobs would be asked for, 1 passed over\n");
     assert_eq!((asked(&world, "1"), world.names("")), (0, names));
+    assert_eq!(sync(&world, &["-nq"]).quietly().run().exits(0).stderr(), "");
     let rows = sync(&world, &["-n", "--json", "--type", "video"]).quietly().run().exits(0).stdout();
     let row: serde_json::Value = serde_json::from_str(&rows).unwrap();
     assert_eq!(
