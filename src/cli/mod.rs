@@ -24,10 +24,12 @@ mod values;
 mod verify;
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::builder::{BoolishValueParser, TypedValueParser as _};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use error::CliError;
 
@@ -87,9 +89,23 @@ impl Command {
 
 /// Every option can be set in the environment; help says so once, and not at each of them.
 fn parse() -> Result<Command, clap::Error> {
-    let quiet = |command: clap::Command| command.mut_args(|arg| arg.hide_env(true));
-    let matches = Cli::command().mut_subcommands(quiet).try_get_matches()?;
+    let with_env = |command: clap::Command| command.mut_args(|arg| flag(arg).hide_env(true));
+    let matches = Cli::command().mut_subcommands(with_env).try_get_matches()?;
     Ok(Cli::from_arg_matches(&matches)?.command)
+}
+
+/// A flag is switched in the environment by any of the usual words (`1`, `yes`, `on`, …; `0`, `no`, `off`, …). One that is
+/// switched off there counts as absent, so that it is in no other option's way.
+#[expect(clippy::disallowed_methods, reason = "what the command line is about to parse")]
+fn flag(arg: clap::Arg) -> clap::Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) {
+        return arg;
+    }
+    let is_on = |word: OsString| BoolishValueParser::new().parse_ref(&Cli::command(), None, &word);
+    let is_off =
+        arg.get_env().and_then(std::env::var_os).is_some_and(|word| matches!(is_on(word), Ok(false)));
+    let arg = if is_off { arg.env(None::<&'static str>) } else { arg };
+    arg.value_parser(BoolishValueParser::new())
 }
 
 /// Writes to standard output; where nobody reads it there is nobody to tell.
