@@ -184,7 +184,8 @@ impl Hearing<'_> {
                     let mut words =
                         format!("the listing of type {}: {}", assets.word(), counted(counts.jobs, "job"));
                     if counts.unreadable > 0 {
-                        words.extend([", and ", &number(counts.unreadable), " rows that name none"]);
+                        let rows = counted(counts.unreadable, "row");
+                        words.extend([", and ", &rows, " that ", verb_of(counts.unreadable), " none"]);
                     }
                     let fields = json!({"witness": "listing", "name": assets.word(), "jobs": counts.jobs,
                         "unreadable": counts.unreadable});
@@ -230,7 +231,7 @@ impl Hearing<'_> {
                     counted(heard.lines, "line")
                 );
                 if heard.silent > 0 {
-                    words.extend([", ", &number(heard.silent), " of which name none"]);
+                    words.extend([", ", &number(heard.silent), " of which ", verb_of(heard.silent), " none"]);
                 }
                 if heard.elsewhere > 0 {
                     words.extend([", and ", &counted(heard.elsewhere, "fetch URL"), " of other APIs"]);
@@ -247,6 +248,11 @@ impl Hearing<'_> {
         };
         self.witnesses.push(witness);
     }
+}
+
+/// What so many of them do: name a job, or none.
+fn verb_of(count: u64) -> &'static str {
+    if count == 1 { "names" } else { "name" }
 }
 
 /// Judges what was heard, and shows it; the exit code.

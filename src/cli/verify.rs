@@ -183,7 +183,7 @@ fn summary(tally: &Tally) -> String {
         (tally.missing, "missing"),
         (tally.extra, "extra"),
         (tally.unreadable, "unreadable"),
-        (tally.changed, "changed while they were verified and passed over"),
+        (tally.changed, "changed while being verified, and passed over"),
     ];
     for (count, word) in counts.into_iter().filter(|(count, _)| *count > 0) {
         text.extend([", ", &number(count), " ", word]);

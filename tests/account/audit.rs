@@ -38,8 +38,9 @@ fn an_audit_of_what_is_home_ends_in_one_sentence_and_with_0() {
     let done = audit(&world, &["-i", log.to_str().unwrap()]).run().exits(0);
     assert_eq!(sentence(&done), "3 jobs known, 3 home and whole; nothing at risk");
     assert_eq!(done.stdout(), "");
+    audit(&world, &["-i", "-"]).stdin("no\nno\n").run().exits(0).says("in 2 lines, 2 of which name none");
     let done = done.says("the listing of type video: 3 jobs").says("no dates and no families");
-    done.says("log.txt: 3 mentions of jobs in 4 lines, 1 of which name none");
+    done.says("log.txt: 3 mentions of jobs in 4 lines, 1 of which names none");
 }
 
 #[test]

@@ -214,6 +214,8 @@ fn a_place_without_an_archive_is_named_and_so_is_the_way_out() {
         }
     }
     assert!(!bed.path("nowhere").exists(), "a look has made a folder");
+    let ran = bed.run(&["status", ""]).exits(2);
+    assert!(ran.stderr.contains("\"\" cannot be used as an archive: it names no folder"), "{}", ran.stderr);
     fs::write(bed.path("file"), "").unwrap();
     let ran = bed.run(&["verify", "file"]).exits(2);
     assert!(ran.stderr.contains("it is not a folder"), "{}", ran.stderr);

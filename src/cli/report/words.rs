@@ -198,7 +198,11 @@ pub(super) fn failures(
     for (words, group) in &summary.failures {
         let more = group.jobs.saturating_sub(group.first.len() as u64);
         let first = group.first.iter().map(|job| clean(job)).collect::<Vec<_>>().join(" ");
-        let named = if words == vfetch::event::NAMES_NO_JOB { "line" } else { "job" };
+        let (named, words) = match (words.as_str(), group.jobs) {
+            (vfetch::event::NAMES_NO_JOB, 2..) => ("line", "name no job"),
+            (vfetch::event::NAMES_NO_JOB, _) => ("line", "names no job"),
+            (words, _) => ("job", words),
+        };
         let _ = writeln!(text, "{}: {}", counted(group.jobs, named), clean(words));
         let others = if more > 0 { format!(" and {} more", Count(more)) } else { String::new() };
         let _ = writeln!(text, "    {first}{others}");
@@ -380,6 +384,9 @@ mod tests {
         let without_again = failures(&summary, None, Some("failed.txt"), &Redactor::default());
         assert!(without_again.contains("realtime/98") && !without_again.contains("again"), "{without_again}");
         assert_eq!(failures(&Summary::default(), again, None, &Redactor::default()), "");
+        summary.note(&Event::RefRefused { place: "ids.txt:9", why: "\"!\" is not a job id" });
+        let two = failures(&summary, again, None, &Redactor::default());
+        assert!(two.starts_with("2 lines: name no job\n    ids.txt:3 ids.txt:9\n"), "{two}");
         assert_eq!(counts(&Summary::default(), Duration::ZERO), "0 jobs; 0 files, 0 B in 0s");
     }
 
