@@ -52,7 +52,7 @@ pub enum Event<'a> {
         /// What it is.
         text: &'a str,
     },
-    /// The account's listing of one type of asset was read.
+    /// The account's listing of one type of asset was read, or some pages of it.
     Listed {
         /// Which type.
         assets: &'a str,

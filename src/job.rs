@@ -78,6 +78,16 @@ pub enum JobError {
     /// The text is not a URL, or not one whose scheme is http or https.
     #[error("{0:?} is not an address of the form http(s)://host[:port]")]
     Address(String),
+    /// The address of an API has something that such an address has not.
+    #[error(
+        "{more} is not taken in the API's address, which is http(s)://host[:port], or that with a family's path (/api/v6/realtime): {url:?}"
+    )]
+    MoreThanOrigin {
+        /// What it has, in words.
+        more: &'static str,
+        /// The address without what may be secret in it.
+        url: String,
+    },
     /// The URL does not fetch a job.
     #[error("{0:?} is not a fetch URL: expected /api/v<n>/…/fetch/<id>")]
     FetchUrl(String),
@@ -267,11 +277,16 @@ impl Defaults {
     /// Reads a base URL (`https://host`, or with a family's path: `http://127.0.0.1:8080/api/v6/realtime`) and an
     /// optional family name, which wins over the path.
     pub fn new(base_url: &str, family: Option<&str>) -> Result<Self, JobError> {
-        let url = Url::parse(base_url.trim()).map_err(|_| JobError::Address(shorten(base_url)))?;
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-            return Err(JobError::Address(shorten(&without_secrets(&url))));
+        let no_address = || JobError::Address(shorten(without_user(base_url.trim())));
+        let url = Url::parse(base_url.trim()).map_err(|_| no_address())?;
+        let origin = Origin::of(&url).map_err(|_| no_address())?;
+        let has = |more| JobError::MoreThanOrigin { more, url: shorten(&without_secrets(&url)) };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(has("a user or a password"));
         }
-        let origin = Origin::of(&url)?;
+        if url.query().is_some() {
+            return Err(has("a query"));
+        }
         let path = url.path().trim_matches('/');
         let path = path.strip_prefix("api/").unwrap_or(path);
         let family = match (family, path) {
@@ -279,7 +294,7 @@ impl Defaults {
             (None, "" | "api") => Family::named(DEFAULT_FAMILY)?,
             (None, path) => {
                 let path = path.strip_suffix("/fetch").unwrap_or(path);
-                Family::at(path).ok_or_else(|| JobError::Address(shorten(base_url)))?
+                Family::at(path).ok_or_else(|| has("a path of no family"))?
             }
         };
         Ok(Self { origin, family })
@@ -295,7 +310,10 @@ impl Defaults {
             return Ok(Asked::new(self.parse_url(text)?));
         }
         let (family, id) = match text.rsplit_once('/') {
-            Some((family, id)) => (Family::named(family).map_err(|_| JobError::Id(shorten(text)))?, id),
+            Some((family, id)) => {
+                let no_id = |error| if is_wordlike(family) { error } else { JobError::Id(shorten(text)) };
+                (Family::named(family).map_err(no_id)?, id)
+            }
             None => (self.family.clone(), text),
         };
         Ok(Asked::new(JobRef::new(self.origin.clone(), family, JobId::new(id)?)))
@@ -393,6 +411,17 @@ pub fn without_secrets(url: &Url) -> String {
     bare.set_query(None);
     bare.set_fragment(None);
     bare.into()
+}
+
+/// Whether a text that is no family's name was perhaps meant to be one, and not a path.
+fn is_wordlike(family: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    family.split('/').all(|word| !word.is_empty() && word.bytes().all(inner))
+}
+
+/// What stands behind a user and a password, in a text that is no URL.
+fn without_user(text: &str) -> &str {
+    text.rsplit_once('@').map_or(text, |(_, rest)| rest)
 }
 
 fn shorten(text: &str) -> String {
@@ -504,7 +533,12 @@ mod tests {
             ("..", "not a job id"),
             ("é", "not a job id"),
             ("a\0", "not a job id"),
-            ("nowhere/7", "not a job id"),
+            ("nowhere/7", "\"nowhere\" is not a known family; give the job's full fetch URL instead"),
+            ("Enterprise/video/7", "\"Enterprise/video\" is not a known family"),
+            ("./out/7", "not a job id"),
+            ("/7", "not a job id"),
+            ("realtime/../7", "not a job id"),
+            ("realtime/", "not a job id"),
             ("https://evil.test/api/v6/video/fetch/1", "the key is only for https://modelslab.com"),
             ("http://modelslab.com/api/v6/video/fetch/1", "the key is only for https://modelslab.com"),
             ("https://modelslab.com:444/api/v6/video/fetch/1", "the key is only for"),
@@ -584,14 +618,19 @@ mod tests {
 
     #[test]
     fn base_urls_are_hosts_not_secrets() {
-        for bad in [
-            "modelslab.com",
-            "ftp://x.test",
-            "https://u:p@x.test",
-            "https://x.test?k=1",
-            "https://x.test/a/b",
-        ] {
-            assert!(Defaults::new(bad, None).is_err(), "{bad}");
+        let table = [
+            ("modelslab.com", "\"modelslab.com\" is not an address of the form"),
+            ("ftp://x.test", "\"ftp://x.test\" is not an address of the form"),
+            ("u:hidden@x.test", "\"x.test\" is not an address of the form"),
+            ("https://u:hidden@x.test:99999", "\"x.test:99999\" is not an address of the form"),
+            ("https://u:hidden@x.test", "a user or a password is not taken in the API's address"),
+            ("https://hidden@x.test", "a user or a password is not taken in the API's address"),
+            ("https://x.test/?k=hidden", "a query is not taken in the API's address"),
+            ("https://x.test/a/b#hidden", "a path of no family is not taken in the API's address"),
+        ];
+        for (bad, want) in table {
+            let error = Defaults::new(bad, None).expect_err(bad).to_string();
+            assert!(error.contains(want) && !error.contains("hidden"), "{bad}: {error}");
         }
         assert!(matches!(Defaults::new(DEFAULT_ORIGIN, Some("vidoe")), Err(JobError::Family(_))));
         let url = Url::parse("https://u:p@x.test/a?sig=1#f").unwrap();

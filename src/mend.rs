@@ -144,6 +144,8 @@ pub struct Mended {
 /// What a repair did, added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Repair {
+    /// Jobs that were looked at: folders with a record.
+    pub jobs: u64,
     /// What is right again.
     pub healed: u64,
     /// What was in the way.

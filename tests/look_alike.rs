@@ -312,10 +312,35 @@ fn the_demo_shows_every_job_and_takes_nothing_from_the_environment() {
     let mut words = out.lines().filter(|line| !line.contains("\"sha256\""));
     assert!(words.all(|line| line.chars().count() <= 80), "{out}");
     assert!(!out.contains("real-account") && !err.contains("real-account"));
+    // The look-alike is gone, so nothing can be tried again there.
+    assert!(err.contains("the job failed at the service") && !err.contains("again:"), "{err}");
 
     let again = vfetch().args(["demo", "-o", "kept"]).current_dir(folder.path()).output().unwrap();
     assert_eq!(again.status.code(), Some(2));
     assert!(String::from_utf8(again.stderr).unwrap().contains("kept is not empty"));
+}
+
+#[test]
+fn a_demo_that_is_interrupted_promises_no_way_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = vfetch();
+    command.args(["demo", "-o", "kept"]).current_dir(folder.path());
+    let mut demo = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(demo.stdout.take().unwrap());
+    let mut line = String::new();
+    // By the time that there is a record it listens for signals.
+    while !folder.path().join("kept/147/manifest.json").exists() {
+        assert!(demo.try_wait().unwrap().is_none(), "the demo has ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = rustix::process::Pid::from_child(&demo);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ended = demo.wait_with_output().unwrap();
+    while out.read_line(&mut line).unwrap() > 0 {}
+    let err = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{err}");
+    assert!(line.contains("What came until then is in kept\n"), "{line}");
+    assert!(err.contains("stopped by SIGINT; what came is kept\n") && !err.contains("again"), "{err}");
 }
 
 /// The mock, which ends with the test.

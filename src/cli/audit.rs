@@ -57,7 +57,7 @@ pub(crate) struct AuditArgs {
     #[arg(short, long, value_name = "FILE", env = "VFETCH_INPUT")]
     input: Vec<PathBuf>,
     /// Do not read the account's listing.
-    #[arg(long, env = "VFETCH_OFFLINE")]
+    #[arg(long, env = "VFETCH_OFFLINE", conflicts_with = "types")]
     offline: bool,
     /// What to read of the listing; may be given again [default: all of it].
     #[arg(long = "type", value_name = "TYPE", env = "VFETCH_TYPE", value_delimiter = ',')]
@@ -184,7 +184,8 @@ impl Hearing<'_> {
                     let mut words =
                         format!("the listing of type {}: {}", assets.word(), counted(counts.jobs, "job"));
                     if counts.unreadable > 0 {
-                        words.extend([", and ", &number(counts.unreadable), " rows that name none"]);
+                        let rows = counted(counts.unreadable, "row");
+                        words.extend([", and ", &rows, " that ", verb_of(counts.unreadable), " none"]);
                     }
                     let fields = json!({"witness": "listing", "name": assets.word(), "jobs": counts.jobs,
                         "unreadable": counts.unreadable});
@@ -230,7 +231,7 @@ impl Hearing<'_> {
                     counted(heard.lines, "line")
                 );
                 if heard.silent > 0 {
-                    words.extend([", ", &number(heard.silent), " of which name none"]);
+                    words.extend([", ", &number(heard.silent), " of which ", verb_of(heard.silent), " none"]);
                 }
                 if heard.elsewhere > 0 {
                     words.extend([", and ", &counted(heard.elsewhere, "fetch URL"), " of other APIs"]);
@@ -249,10 +250,18 @@ impl Hearing<'_> {
     }
 }
 
+/// What so many of them do: name a job, or none.
+fn verb_of(count: u64) -> &'static str {
+    if count == 1 { "names" } else { "name" }
+}
+
 /// Judges what was heard, and shows it; the exit code.
 fn conclude(hearing: Hearing<'_>, args: &AuditArgs) -> Result<u8, CliError> {
     let Hearing { desk, defaults, closure, witnesses } = hearing;
     if desk.stop.is_cancelled() {
+        if !args.show.quiet {
+            desk.say(format_args!("stopped: not all witnesses were heard, so nothing is said of the jobs"));
+        }
         return Ok(0);
     }
     let judged = closure.judge(&Lifetimes::new(args.deadline), unix_seconds());

@@ -65,7 +65,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<u8, CliError> {
         .map_err(|error| CliError::local(format!("listening on loopback: {error}")))?;
     let base_url = look_alike.base_url();
     say(&introduction(&base_url, &folder));
-    let code = get::run(GetArgs::of(&words(&base_url, &folder))?.without_results()).await?;
+    let code = get::run(GetArgs::of(&words(&base_url, &folder))?.without_results().only_once()).await?;
     if code >= SIGNALLED {
         say(&format!("What came until then is in {}\n", shown(&folder)));
         return Ok(code);

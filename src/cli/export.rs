@@ -32,7 +32,7 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     archive: ArchiveArg,
     /// What is written.
-    #[arg(short, long, value_name = "FORMAT", env = "VFETCH_FORMAT", value_enum, default_value_t = FormatArg::Sha256sums)]
+    #[arg(short, long, value_name = "FORMAT", env = "VFETCH_FORMAT", value_enum, default_value_t = FormatArg::Sha256sums, conflicts_with = "json")]
     format: FormatArg,
     #[command(flatten)]
     show: ShowArgs,

@@ -50,7 +50,7 @@ pub(crate) struct GetArgs {
     #[arg(long, env = "VFETCH_CHECK")]
     check: bool,
     /// Fetch complete jobs again; what differs is kept under another name until the record names it.
-    #[arg(long, env = "VFETCH_FORCE")]
+    #[arg(long, env = "VFETCH_FORCE", conflicts_with = "skip_gone")]
     force: bool,
     /// Do not ask again for jobs that are recorded as failed or gone.
     #[arg(long, env = "VFETCH_SKIP_GONE")]
@@ -59,7 +59,7 @@ pub(crate) struct GetArgs {
     #[arg(short = 'n', long, env = "VFETCH_DRY_RUN")]
     dry_run: bool,
     /// Write the references of jobs that did not end complete to this file; get -i takes it.
-    #[arg(long, value_name = "FILE", env = "VFETCH_FAILED")]
+    #[arg(long, value_name = "FILE", env = "VFETCH_FAILED", conflicts_with = "dry_run")]
     failed: Option<PathBuf>,
     #[command(flatten)]
     transfer: TransferArgs,
@@ -69,6 +69,9 @@ pub(crate) struct GetArgs {
     show: OutputArgs,
     #[arg(skip)]
     results: report::Results,
+    /// Whether the API is gone with the run, so that nothing can be tried again.
+    #[arg(skip)]
+    only_once: bool,
 }
 
 /// Runs the command; its exit code.
@@ -91,8 +94,12 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
     let stop = archive::archive(&session, refs).await;
-    let retry_command = retry_command(&args.output, &defaults);
-    let how = report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: &retry_command };
+    let retry_command = (!args.only_once).then(|| retry_command(&args.output, &defaults));
+    let how = report::Finish {
+        stop: stop.as_ref(),
+        signal: caught.number(),
+        retry_command: retry_command.as_deref(),
+    };
     let summary = console.finish(&how);
     Ok(caught.exit_code().unwrap_or_else(|| summary.exit_code()))
 }
@@ -130,10 +137,10 @@ async fn preview(args: GetArgs, refs: impl Iterator<Item = Ref> + Send + 'static
 
 /// How many references a preview has told of.
 #[derive(Default)]
-struct Told {
-    asked: u64,
-    passed: u64,
-    failed: u64,
+pub(crate) struct Told {
+    pub(crate) asked: u64,
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
 }
 
 impl Told {
@@ -176,6 +183,11 @@ impl GetArgs {
     /// The same, without the lines on standard output.
     pub(crate) fn without_results(self) -> Self {
         Self { results: report::Results::None, ..self }
+    }
+
+    /// The same, with an API that is gone when the run is over: nothing is said of trying again.
+    pub(crate) fn only_once(self) -> Self {
+        Self { only_once: true, ..self }
     }
 
     fn options(&self) -> Options {

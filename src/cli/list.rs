@@ -91,6 +91,7 @@ impl From<StateArg> for State {
 pub(crate) async fn run(args: ListArgs) -> Result<u8, CliError> {
     let store = args.archive.open()?;
     let query = args.query();
+    let archive = args.archive.archive;
     let json = args.show.json;
     let width = (!json).then(terminal_width).flatten();
     let work = move |desk: &Desk| {
@@ -123,7 +124,7 @@ pub(crate) async fn run(args: ListArgs) -> Result<u8, CliError> {
         })?;
         if unreadable > 0 {
             desk.say(format_args!(
-                "left out: {} that cannot be used; vfetch verify says why",
+                "left out: {} that cannot be used; vfetch verify {archive} says why",
                 counted(unreadable, "record")
             ));
         }

@@ -24,10 +24,12 @@ mod values;
 mod verify;
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::builder::{BoolishValueParser, TypedValueParser as _};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use error::CliError;
 
@@ -87,9 +89,23 @@ impl Command {
 
 /// Every option can be set in the environment; help says so once, and not at each of them.
 fn parse() -> Result<Command, clap::Error> {
-    let quiet = |command: clap::Command| command.mut_args(|arg| arg.hide_env(true));
-    let matches = Cli::command().mut_subcommands(quiet).try_get_matches()?;
+    let with_env = |command: clap::Command| command.mut_args(|arg| flag(arg).hide_env(true));
+    let matches = Cli::command().mut_subcommands(with_env).try_get_matches()?;
     Ok(Cli::from_arg_matches(&matches)?.command)
+}
+
+/// A flag is switched in the environment by any of the usual words (`1`, `yes`, `on`, …; `0`, `no`, `off`, …). One that is
+/// switched off there counts as absent, so that it is in no other option's way.
+#[expect(clippy::disallowed_methods, reason = "what the command line is about to parse")]
+fn flag(arg: clap::Arg) -> clap::Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) {
+        return arg;
+    }
+    let is_on = |word: OsString| BoolishValueParser::new().parse_ref(&Cli::command(), None, &word);
+    let is_off =
+        arg.get_env().and_then(std::env::var_os).is_some_and(|word| matches!(is_on(word), Ok(false)));
+    let arg = if is_off { arg.env(None::<&'static str>) } else { arg };
+    arg.value_parser(BoolishValueParser::new())
 }
 
 /// Writes to standard output; where nobody reads it there is nobody to tell.
@@ -135,6 +151,7 @@ fn explain(error: &clap::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::error::ErrorKind;
 
     #[test]
     fn every_option_can_be_set_in_the_environment() {
@@ -153,5 +170,25 @@ mod tests {
             .filter(|option| !exempt.contains(&option.as_str()))
             .collect();
         assert_eq!(without, [""; 0]);
+    }
+
+    #[test]
+    fn options_of_which_one_would_drop_the_other_are_refused_together() {
+        let table = [
+            "export --format csv --json",
+            "get 1 -o out --force --skip-gone",
+            "get 1 -o out --dry-run --failed list",
+            "get 1 -o out --quiet --verbose",
+            "sync -o out --dry-run --failed list",
+            "sync -o out --dry-run --watch 5m",
+            "audit --offline --type video",
+            "verify --subset 1/7 --sample 5%",
+            "get 1 -o out --key-file key --key-command pass",
+        ];
+        for words in table {
+            let parsed = Cli::command().try_get_matches_from(["vfetch"].into_iter().chain(words.split(' ')));
+            assert_eq!(parsed.err().map(|error| error.kind()), Some(ErrorKind::ArgumentConflict), "{words}");
+        }
+        assert!(Cli::command().try_get_matches_from(["vfetch", "export", "--json"]).is_ok());
     }
 }

@@ -134,10 +134,9 @@ fn conclude(desk: &Desk, out: &mut Out<'_>, args: &RepairArgs, repair: &Repair, 
     if args.show.quiet {
         return;
     }
-    let (jobs, _, _) = desk.progress.so_far();
-    let mut text = format!("{} looked at: {} healed", counted(jobs, "job"), number(repair.healed));
-    for (count, word) in [(repair.put_aside, "put aside"), (repair.gone, "gone"), (left, "left as they are")]
-    {
+    let mut text = format!("{} looked at: {} healed", counted(repair.jobs, "job"), number(repair.healed));
+    let as_before = if left == 1 { "left as it is" } else { "left as they are" };
+    for (count, word) in [(repair.put_aside, "put aside"), (repair.gone, "gone"), (left, as_before)] {
         if count > 0 {
             text.extend([", ", &number(count), " ", word]);
         }

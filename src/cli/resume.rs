@@ -56,7 +56,8 @@ pub(crate) async fn run(args: ResumeArgs) -> Result<u8, CliError> {
     let which = Which { origin: defaults.origin.clone(), gone: args.gone };
     let stop = resume::resume(&session, &which).await;
     let retry_command = get::retry_command(archive, &defaults);
-    let how = report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: &retry_command };
+    let how =
+        report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: Some(&retry_command) };
     let summary = console.finish(&how);
     Ok(caught.exit_code().unwrap_or_else(|| summary.exit_code()))
 }

@@ -61,7 +61,7 @@ pub(crate) struct SyncArgs {
     #[arg(long, env = "VFETCH_SKIP_GONE")]
     skip_gone: bool,
     /// Write the references of jobs that did not end complete to this file; get -i takes it.
-    #[arg(long, value_name = "FILE", env = "VFETCH_FAILED")]
+    #[arg(long, value_name = "FILE", env = "VFETCH_FAILED", conflicts_with = "dry_run")]
     failed: Option<PathBuf>,
     #[command(flatten)]
     transfer: TransferArgs,
@@ -121,7 +121,8 @@ pub(crate) async fn run(args: SyncArgs) -> Result<u8, CliError> {
     let caught = signals::watch(session.stop_token())?;
     let stop = rounds(&args, &session, &scope, &console).await;
     let retry_command = get::retry_command(&args.output, &defaults);
-    let how = report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: &retry_command };
+    let how =
+        report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: Some(&retry_command) };
     let summary = console.finish(&how);
     Ok(caught.exit_code().unwrap_or_else(|| summary.exit_code()))
 }
@@ -178,7 +179,12 @@ async fn preview(args: &SyncArgs, api: &vfetch::net::Api, scope: &Scope) -> Resu
         _ if closed.is_some() => {}
         Some(Stop::Account(failure) | Stop::Listing(failure)) => return Err(CliError::of_listing(&failure)),
         Some(Stop::Local(error)) => return Err(error.into()),
-        None => {}
+        None if args.show.quiet || stop.is_cancelled() => {}
+        None => {
+            let told = get::Told { asked: synced.given, passed: synced.whole, failed: 0 };
+            // Where nobody reads stderr there is nobody to tell.
+            let _ = writeln!(io::stderr(), "{told}");
+        }
     }
     Ok(caught.exit_code().or(closed).unwrap_or(0))
 }

@@ -1,8 +1,9 @@
 //! `vfetch verify`: proves an archive's bytes against its records.
 
 use serde_json::json;
+use vfetch::engine::survey::{self, Progress};
 use vfetch::engine::verify::{self, VerifyOptions};
-use vfetch::store::{Leftover, LeftoverKind, StoreError};
+use vfetch::store::{Leftover, LeftoverKind, Store, StoreError};
 use vfetch::text::Untrusted;
 use vfetch::verdict::{Finding, Share, Tally, Verdict};
 use vfetch::view::table::{bytes, counted, number};
@@ -60,15 +61,17 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<u8, CliError> {
         (None, None) => Share::All,
     };
     let options = VerifyOptions { quick: args.quick, share, report_whole: args.all };
-    let (json, quiet, archive) = (args.show.json, args.show.quiet, args.archive.archive);
+    let (show_args, archive) = (args.show.clone(), args.archive.archive);
     let work = move |desk: &Desk| {
         let mut out = desk.out();
         let found = verify::verify(&store, &options, &desk.stop, &desk.progress, |finding| {
-            show(&mut out, json, &finding);
+            show(&mut out, show_args.json, &finding);
         });
         let leftovers = store.leftovers();
         let tally = found?;
-        conclude(desk, &mut out, json, quiet, &archive, &tally, leftovers)?;
+        let words = if is_empty(share, &tally) { none_in_part(&store, desk)? } else { None };
+        let words = words.unwrap_or_else(|| summary(&tally));
+        conclude(desk, &mut out, &show_args, &archive, (&tally, &words), leftovers)?;
         Ok::<_, CliError>((out.end()?, tally))
     };
     let (done, caught) = look::watched(&args.show, "verifying", work).await?;
@@ -97,16 +100,15 @@ pub(crate) fn show(out: &mut Out<'_>, json: bool, finding: &Finding) {
 fn conclude(
     desk: &Desk,
     out: &mut Out<'_>,
-    json: bool,
-    quiet: bool,
+    show: &ShowArgs,
     archive: &str,
-    tally: &Tally,
+    (tally, words): (&Tally, &str),
     leftovers: Result<Vec<Leftover>, StoreError>,
 ) -> Result<(), CliError> {
     desk.done();
     let leftovers = leftovers?;
     let stopped = desk.stop.is_cancelled();
-    if json {
+    if show.json {
         for Leftover { kind, place, bytes } in &leftovers {
             let line = json!({"event": "leftover", "kind": word(*kind), "path": place, "bytes": bytes});
             out.line(format_args!("{line}"));
@@ -114,29 +116,56 @@ fn conclude(
         out.line(format_args!("{}", summary_json(tally, stopped)));
         return Ok(());
     }
-    if quiet {
+    if show.quiet {
         return Ok(());
     }
-    desk.say(format_args!("{}{}", if stopped { "stopped: " } else { "" }, summary(tally)));
+    desk.say(format_args!("{}{words}", if stopped { "stopped: " } else { "" }));
     for kind in [LeftoverKind::Staged, LeftoverKind::Quarantined] {
         let of_kind = || leftovers.iter().filter(|leftover| leftover.kind == kind);
         let size = bytes(of_kind().map(|leftover| leftover.bytes).sum());
-        match (of_kind().count() as u64, kind) {
-            (0, _) => {}
-            (count, LeftoverKind::Staged) => desk.say(format_args!(
-                "{} left in .vfetch/staging ({size}): parts of downloads that were cut short; the next run takes them up",
-                counted(count, "file")
-            )),
-            (count, LeftoverKind::Quarantined) => desk.say(format_args!(
-                "{} put aside in .vfetch/quarantine ({size}); nothing uses them",
-                counted(count, "file")
-            )),
+        match of_kind().count() as u64 {
+            0 => {}
+            count => desk.say(format_args!("{}", leftover_words(kind, count, &size))),
         }
     }
     if tally.faults() > 0 {
         desk.say(format_args!("  vfetch repair {archive} puts right what it can"));
     }
     Ok(())
+}
+
+/// Whether only a part was looked at, and nothing is in it.
+fn is_empty(share: Share, tally: &Tally) -> bool {
+    share != Share::All && tally.jobs == 0 && tally.faults() == 0
+}
+
+/// What is to be said where no job fell into the part that was looked at; nothing where the archive has no jobs.
+fn none_in_part(store: &Store, desk: &Desk) -> Result<Option<String>, StoreError> {
+    let census = survey::count(store, &desk.stop, &Progress::default())?;
+    Ok(match census.all.jobs + census.unreadable {
+        0 => None,
+        1 => Some("the archive's only job did not fall into this part, so nothing was checked".into()),
+        jobs => Some(format!(
+            "none of the archive's {} jobs fell into this part, so nothing was checked",
+            number(jobs)
+        )),
+    })
+}
+
+fn leftover_words(kind: LeftoverKind, count: u64, size: &str) -> String {
+    let files = counted(count, "file");
+    match (kind, count) {
+        (LeftoverKind::Staged, 1) => format!(
+            "{files} left in .vfetch/staging ({size}): part of a download that was cut short; the next run takes it up"
+        ),
+        (LeftoverKind::Staged, _) => format!(
+            "{files} left in .vfetch/staging ({size}): parts of downloads that were cut short; the next run takes them up"
+        ),
+        (LeftoverKind::Quarantined, count) => {
+            let them = if count == 1 { "it" } else { "them" };
+            format!("{files} put aside in .vfetch/quarantine ({size}); nothing uses {them}")
+        }
+    }
 }
 
 fn word(kind: LeftoverKind) -> &'static str {
@@ -154,7 +183,7 @@ fn summary(tally: &Tally) -> String {
         (tally.missing, "missing"),
         (tally.extra, "extra"),
         (tally.unreadable, "unreadable"),
-        (tally.changed, "changed while they were verified and passed over"),
+        (tally.changed, "changed while being verified, and passed over"),
     ];
     for (count, word) in counts.into_iter().filter(|(count, _)| *count > 0) {
         text.extend([", ", &number(count), " ", word]);
@@ -190,6 +219,18 @@ fn sample(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_over_is_one_or_many() {
+        let said = |kind, count| leftover_words(kind, count, "9 B");
+        assert_eq!(
+            said(LeftoverKind::Quarantined, 1),
+            "1 file put aside in .vfetch/quarantine (9 B); nothing uses it"
+        );
+        assert!(said(LeftoverKind::Quarantined, 2).ends_with("nothing uses them"));
+        assert!(said(LeftoverKind::Staged, 1).ends_with("the next run takes it up"));
+        assert!(said(LeftoverKind::Staged, 2).ends_with("the next run takes them up"));
+    }
 
     #[test]
     fn parts_and_shares_are_read_and_nonsense_is_refused() {

@@ -220,7 +220,7 @@ impl Run {
         match ended {
             Ended::Failed(failure) if failure.class() == Class::Auth => self.note_refusal(failure),
             Ended::Incomplete(manifest) if let Some(failure) = refusal(&manifest) => {
-                self.note_refusal(failure)
+                self.note_refusal(failure);
             }
             Ended::Local(error) if error.scope == Scope::Run => self.stop(Stop::Local(error)),
             Ended::Cancelled => {}
@@ -284,7 +284,7 @@ fn look_at(
         };
         // Taken before the look, so that what is found is what the one before has left.
         let Some(turn) = under_way.begin(&asked.job) else { continue };
-        let glanced = glance(&session.store, &session.options, &asked.job);
+        let glanced = glance(&session.store, &session.options, &asked.job, &session.stop);
         match glanced.unwrap_or_else(|error| Glance::Over(error.into())) {
             Glance::Open(found, present) => {
                 open.push((Open { asked, order: order(place), found, present }, turn));

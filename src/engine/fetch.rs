@@ -101,7 +101,7 @@ async fn work(session: &Session, open: Open, mut bad: Option<Vec<String>>) -> En
             Ok(ended) | Err(ended) => return ended,
         }
         let before = job.found;
-        (found, present) = match glance(&session.store, &session.options, &asked.job) {
+        (found, present) = match glance(&session.store, &session.options, &asked.job, &session.stop) {
             Ok(Glance::Open(found, present)) => (found, present),
             Ok(Glance::Over(ended)) => return ended,
             Err(error) => return error.into(),

@@ -1,10 +1,13 @@
 //! The first look at a job: whether there is anything to do.
 
+use tokio_util::sync::CancellationToken;
+
 use super::Options;
 use super::ended::Ended;
 use crate::job::JobRef;
 use crate::layout::Key;
-use crate::manifest::{Manifest, State};
+use crate::manifest::{FileRecord, Manifest, State};
+use crate::sha256::Sha256;
 use crate::store::{Found, Store, StoreError};
 
 /// What a look at the archive says of a job. Blocks for two small reads and a look at each file.
@@ -15,15 +18,23 @@ pub(super) enum Glance {
     Open(Found, Vec<bool>),
 }
 
-/// Looks whether a job is done already.
+/// Looks whether a job is done already. Where files are hashed, the job is cancelled once `stop` is.
 ///
 /// # Errors
 /// Those of the archive.
-pub(super) fn glance(store: &Store, options: &Options, job: &JobRef) -> Result<Glance, StoreError> {
+pub(super) fn glance(
+    store: &Store,
+    options: &Options,
+    job: &JobRef,
+    stop: &CancellationToken,
+) -> Result<Glance, StoreError> {
     let (found, mut present) = store.look_through(job)?;
     let Found::Record(manifest, _) = &found else { return Ok(Glance::Open(found, present)) };
     if options.check {
-        check_digests(store, job, manifest, &mut present)?;
+        check_digests(store, job, manifest, &mut present, stop)?;
+        if stop.is_cancelled() {
+            return Ok(Glance::Over(Ended::Cancelled));
+        }
     }
     let whole = present.iter().all(|present| *present);
     let settled = options.skip_gone && matches!(manifest.state, State::Gone | State::Failed);
@@ -45,13 +56,30 @@ fn check_digests(
     job: &JobRef,
     manifest: &Manifest,
     present: &mut [bool],
+    stop: &CancellationToken,
 ) -> Result<(), StoreError> {
     for (file, present) in manifest.files.iter().zip(present) {
         let key = Key::recorded(job, &file.path).filter(|_| *present);
         *present = match key {
-            Some(key) => store.hash(&key)? == (file.sha256, file.bytes),
+            Some(key) => is_as_recorded(store, &key, file, stop)?,
             None => false,
         };
     }
     Ok(())
+}
+
+fn is_as_recorded(
+    store: &Store,
+    key: &Key,
+    file: &FileRecord,
+    stop: &CancellationToken,
+) -> Result<bool, StoreError> {
+    let (mut contents, mut hasher) = (store.contents(key)?, Sha256::default());
+    while !stop.is_cancelled() {
+        match contents.read()? {
+            [] => return Ok((hasher.digest(), hasher.bytes()) == (file.sha256, file.bytes)),
+            bytes => hasher.update(bytes),
+        }
+    }
+    Ok(false)
 }

@@ -60,7 +60,7 @@ pub fn preview(
         let mut batch = batch.into_iter();
         let part = |_| batch.by_ref().take(EACH).collect::<Vec<_>>();
         let parts = (0..threads).map(part).take_while(|part| !part.is_empty()).collect();
-        for part in foresee_all(store, options, parts) {
+        for part in foresee_all(store, options, stop, parts) {
             part?.into_iter().for_each(&mut tell);
         }
     }
@@ -72,10 +72,11 @@ type Foretold = Result<Vec<Foreseen>, StoreError>;
 fn foresee_all(
     store: Option<&Store>,
     options: &Options,
+    stop: &CancellationToken,
     parts: Vec<Vec<Result<Asked, BadRef>>>,
 ) -> Vec<Foretold> {
     let look = |part: Vec<_>| -> Foretold {
-        part.into_iter().map(|reference| foresee(store, options, reference)).collect()
+        part.into_iter().map(|reference| foresee(store, options, stop, reference)).collect()
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || look(part))).collect();
@@ -89,6 +90,7 @@ fn foresee_all(
 fn foresee(
     store: Option<&Store>,
     options: &Options,
+    stop: &CancellationToken,
     reference: Result<Asked, BadRef>,
 ) -> Result<Foreseen, StoreError> {
     let asked = match reference {
@@ -96,7 +98,7 @@ fn foresee(
         Err(refused) => return Ok(Foreseen::Refused(refused)),
     };
     let Some(store) = store else { return Ok(Foreseen::Asked(asked, None)) };
-    Ok(match glance(store, options, &asked.job) {
+    Ok(match glance(store, options, &asked.job, stop) {
         Ok(Glance::Open(Found::Record(manifest, _), _)) => Foreseen::Asked(asked, Some(manifest.state)),
         Ok(Glance::Open(Found::Nothing | Found::Damaged { .. }, _)) => Foreseen::Asked(asked, None),
         Ok(Glance::Over(_)) => Foreseen::Passed(asked),

@@ -68,7 +68,7 @@ pub async fn repair(
         Some(session) => Arc::clone(&session.staging),
         None => Arc::new(store.staging()?),
     };
-    let (faults, copies) = find(store, tools.from, *options, stop, progress).await?;
+    let (jobs, faults, copies) = find(store, tools.from, *options, stop, progress).await?;
     let mender = Mender {
         store: store.clone(),
         staging,
@@ -77,7 +77,7 @@ pub async fn repair(
         stop: stop.clone(),
         refused: AtomicBool::new(false),
     };
-    let mut repair = Repair::default();
+    let mut repair = Repair { jobs, ..Repair::default() };
     let jobs = futures::stream::iter(faults).map(|(folder, findings)| mender.mend(folder, findings));
     let mut jobs = jobs.buffer_unordered(tools.jobs.clamp(1, JOBS_AT_ONCE));
     while let Some(of_job) = jobs.next().await {
@@ -92,26 +92,26 @@ pub async fn repair(
 /// Faults by the folder they are in.
 type Faults = BTreeMap<String, Vec<Finding>>;
 
-/// Verifies, and looks where the bytes of bad files may be.
+/// Verifies, and looks where the bytes of bad files may be; gives the number of jobs too.
 async fn find(
     store: &Store,
     from: Option<Store>,
     options: VerifyOptions,
     stop: &CancellationToken,
     progress: &Arc<Progress>,
-) -> Result<(Faults, Copies), StoreError> {
+) -> Result<(u64, Faults, Copies), StoreError> {
     let (store, stop, progress) = (store.clone(), stop.clone(), Arc::clone(progress));
     blocking(move || {
         let options = VerifyOptions { report_whole: false, ..options };
         let mut faults = Faults::new();
-        verify::verify(&store, &options, &stop, &progress, |finding| {
+        let tally = verify::verify(&store, &options, &stop, &progress, |finding| {
             faults.entry(finding.folder.clone()).or_default().push(finding);
         })?;
         if stop.is_cancelled() {
             faults.clear();
         }
         let copies = Copies::look_for(&store, from, &mut faults, &options.share, &stop)?;
-        Ok((faults, copies))
+        Ok((tally.jobs, faults, copies))
     })
     .await
 }

@@ -148,7 +148,9 @@ impl Account<'_> {
             let walked = self.walk_one(&mut walk, scope, (*assets, family), &mut synced, &mut give).await;
             let (counts, whole) = (walk.counts(), synced.whole - before);
             synced.listed.add(counts);
-            (self.report)(&Event::Listed { assets: assets.word(), jobs: counts.jobs, whole });
+            if counts.pages > 0 {
+                (self.report)(&Event::Listed { assets: assets.word(), jobs: counts.jobs, whole });
+            }
             newest.push((*assets, walk.newest().to_vec()));
             synced.stop = walked.err();
             if synced.stop.is_some() || !walk.is_over() {

@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::listing::{Account, FIRST_PATH, ready, row};
+use crate::support::run::Signal;
 use crate::support::{Answer, Content, Done, Get, World, job_path};
 
 fn audit<'w>(world: &'w World, args: &[&str]) -> Get<'w> {
@@ -37,8 +38,9 @@ fn an_audit_of_what_is_home_ends_in_one_sentence_and_with_0() {
     let done = audit(&world, &["-i", log.to_str().unwrap()]).run().exits(0);
     assert_eq!(sentence(&done), "3 jobs known, 3 home and whole; nothing at risk");
     assert_eq!(done.stdout(), "");
+    audit(&world, &["-i", "-"]).stdin("no\nno\n").run().exits(0).says("in 2 lines, 2 of which name none");
     let done = done.says("the listing of type video: 3 jobs").says("no dates and no families");
-    done.says("log.txt: 3 mentions of jobs in 4 lines, 1 of which name none");
+    done.says("log.txt: 3 mentions of jobs in 4 lines, 1 of which names none");
 }
 
 #[test]
@@ -101,6 +103,18 @@ fn a_set_is_never_called_closed_where_a_witness_could_not_be_heard() {
         .exits(1)
         .says("1 fetch URL of other APIs");
     audit(&world, &["-i", "/nowhere/ids.txt"]).run().exits(2);
+}
+
+#[test]
+fn an_audit_that_is_stopped_while_it_reads_the_listing_says_so() {
+    let world = World::new();
+    archive_of(&world, &["1"]);
+    world.api.on(FIRST_PATH, Answer::stall_at_once());
+    let running = audit(&world, &[]).spawn();
+    world.api.wait_for("the listing", |log| log.iter().any(|seen| seen.path() == FIRST_PATH));
+    running.signal(Signal::INT);
+    let done = running.wait().exits(130).says("stopped: not all witnesses were heard");
+    assert_eq!(done.stdout(), "");
 }
 
 #[test]

@@ -153,6 +153,18 @@ fn a_link_of_the_listing_is_one_more_source() {
 }
 
 #[test]
+fn every_json_line_of_a_sync_is_as_the_schema_says() {
+    let world = World::new();
+    let account = Account::of(&world);
+    ready(&world, &account, "1");
+    ready(&world, &account, "147");
+    world.job("147", Answer::failed("Request not found").with_status(404));
+    let events = sync(&world, &["--json"]).run().exits(0).events();
+    let has = |name: &str, word: &str| events.iter().any(|event| event[name] == word);
+    assert!(has("type", "listed") && has("rung", "listed") && has("rung", "output"), "{events:#?}");
+}
+
+#[test]
 fn a_file_that_only_the_listing_had_is_kept_when_the_job_is_asked_by_name() {
     let world = World::new();
     let account = Account::of(&world);
@@ -201,7 +213,9 @@ fn a_dry_run_prints_what_get_takes_and_changes_nothing() {
     let names = world.names("");
     let done = sync(&world, &["--dry-run"]).quietly().run().exits(0);
     assert_eq!(done.stdout(), "1\nenterprise/images/3\n");
+    assert_eq!(done.stderr(), "2 jobs would be asked for, 1 passed over\n");
     assert_eq!((asked(&world, "1"), world.names("")), (0, names));
+    assert_eq!(sync(&world, &["-nq"]).quietly().run().exits(0).stderr(), "");
     let rows = sync(&world, &["-n", "--json", "--type", "video"]).quietly().run().exits(0).stdout();
     let row: serde_json::Value = serde_json::from_str(&rows).unwrap();
     assert_eq!(
@@ -248,7 +262,8 @@ fn a_listing_that_cannot_be_read_says_so_with_its_exit_code() {
     for (answer, code) in table {
         let world = World::new();
         world.api.on(FIRST_PATH, answer.clone());
-        sync(&world, &["-R", "0"]).run().exits(code);
+        let done = sync(&world, &["-R", "0"]).quietly().run().exits(code);
+        done.never_says("listed as").never_says("0 jobs");
         sync(&world, &["-R", "0", "-n"])
             .quietly()
             .run()
@@ -261,4 +276,28 @@ fn a_listing_that_cannot_be_read_says_so_with_its_exit_code() {
     world.api.on(FIRST_PATH, Answer::status(503).then(account.answer()));
     sync(&world, &[]).run().exits(0);
     world.holds("1", 0, &clip);
+}
+
+#[test]
+fn a_listing_that_fails_midway_says_how_far_it_was_read() {
+    let world = World::new();
+    let account = Account::of(&world);
+    for id in 1..=40 {
+        ready(&world, &account, &id.to_string());
+    }
+    world.api.on(FIRST_PATH, account.answer().times(1).then(Answer::status(400)));
+    let done = sync(&world, &["--type", "video"]).quietly().run().exits(1);
+    let done = done.says("listed as video: 30 jobs, 0 of them home and whole");
+    done.says("30 jobs: 30 archived").says("the account's listing cannot be read");
+}
+
+#[test]
+fn a_signal_before_the_first_page_leaves_nothing_to_count() {
+    let world = World::new();
+    world.api.on(FIRST_PATH, Answer::stall_at_once());
+    let running = sync(&world, &[]).quietly().spawn();
+    world.api.wait_for("the question", |log| !log.is_empty());
+    running.signal(Signal::INT);
+    let done = running.wait().exits(130).says("stopped by SIGINT");
+    done.never_says("listed as").never_says("0 jobs");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use vfetch::manifest::Reason;
 use vfetch::retry::{Cause, Failure};
 
-use crate::bed::{Bed, CREATED, content, meta, missing};
+use crate::bed::{Bed, CREATED, Ran, content, meta, missing};
 
 /// An archive with a job in every state.
 fn every_state() -> Bed {
@@ -125,5 +125,28 @@ fn a_list_is_in_natural_order_and_says_what_it_cannot_read() {
     fs::write(bed.file("9/manifest.json"), "{").unwrap();
     assert_eq!(jobs(&bed, &[]), ["2", "10", "100", "1000"]);
     let ran = bed.run(&["list", "out"]).exits(0);
-    assert_eq!(ran.stderr, "left out: 1 record that cannot be used; vfetch verify says why\n");
+    assert_eq!(ran.stderr, "left out: 1 record that cannot be used; vfetch verify out says why\n");
+}
+
+#[test]
+fn a_flag_is_switched_in_the_environment_by_any_of_the_usual_words() {
+    let bed = Bed::new();
+    bed.complete("1", &[&content(1, 500)]);
+    let ran = |args: &[&str], env: &[(&str, &str)]| {
+        let mut command = bed.command(args);
+        command.envs(env.iter().copied());
+        Ran::of(command)
+    };
+    for (word, on) in [("1", true), ("yes", true), ("ON", true), ("true", true), ("0", false), ("no", false)]
+    {
+        let listed = ran(&["list", "out"], &[("VFETCH_JSON", word)]).exits(0);
+        assert_eq!(listed.stdout.starts_with('{'), on, "{word}");
+        let verified = ran(&["verify", "out"], &[("VFETCH_QUIET", word)]).exits(0);
+        assert_eq!(verified.stderr.is_empty(), on, "{word}");
+    }
+    let all_off = [("VFETCH_QUIET", "off"), ("VFETCH_CHECK", "n"), ("VFETCH_NO_SYNC", "f")];
+    ran(&["get", "1", "-o", "out", "--dry-run", "-v"], &all_off).exits(0);
+    ran(&["audit", "out"], &[("VFETCH_OFFLINE", "y"), ("VFETCH_SKIP_GONE", "t")]).exits(0);
+    let refused = ran(&["list", "out"], &[("VFETCH_JSON", "perhaps")]).exits(2);
+    assert!(refused.stderr.contains("'perhaps'"), "{}", refused.stderr);
 }

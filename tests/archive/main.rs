@@ -7,6 +7,7 @@
 )]
 
 mod bed;
+mod checks;
 mod exports;
 mod lists;
 mod old;

@@ -465,3 +465,20 @@ fn a_repair_gets_by_with_few_open_files() {
     Ran::of(command).exits(0);
     bed.run(&["verify", "out"]).exits(0);
 }
+
+#[test]
+fn what_is_no_job_is_not_counted_as_one() {
+    let bed = Bed::new();
+    bed.complete("1", &[&content(1, 500)]);
+    bed.complete("2", &[&content(2, 500)]);
+    fs::write(bed.file("notes.txt"), "mine").unwrap();
+    fs::create_dir(bed.file("photos")).unwrap();
+    let ran = bed.run(&["repair", "out", "--offline"]).exits(0);
+    assert_eq!(ran.stderr, "2 jobs looked at: 0 healed\n");
+    fs::remove_file(bed.file("1/1-0.gif")).unwrap();
+    let ran = bed.run(&["repair", "out", "--offline"]).exits(1);
+    assert_eq!(ran.stderr, "2 jobs looked at: 0 healed, 1 left as it is\n");
+    fs::remove_file(bed.file("2/2-0.gif")).unwrap();
+    let ran = bed.run(&["repair", "out", "--offline"]).exits(1);
+    assert_eq!(ran.stderr, "2 jobs looked at: 0 healed, 2 left as they are\n");
+}

@@ -129,6 +129,23 @@ fn a_name_that_is_no_text_is_extra_too() {
 }
 
 #[test]
+fn a_part_that_holds_no_job_says_that_nothing_was_checked() {
+    let bed = Bed::new();
+    let said = |args: &[&str]| bed.run(&[&["verify", "out"], args].concat()).exits(0).stderr;
+    bed.complete("1", &[&content(1, 500)]);
+    let one = "the archive's only job did not fall into this part, so nothing was checked\n";
+    assert_eq!(said(&["--subset", "1/1000000"]), one);
+    assert_eq!(said(&["--subset", "1/1000000", "-q"]), "");
+    for id in ["2", "3", "4"] {
+        bed.complete(id, &[&content(1, 500)]);
+    }
+    let none = "none of the archive's 4 jobs fell into this part, so nothing was checked\n";
+    assert_eq!(said(&["--subset", "1/1000000"]), none);
+    assert_eq!(said(&["--sample", "0.000000001%"]), none);
+    assert_eq!(said(&[]), "4 jobs: 4 files ok (2.0 KiB)\n");
+}
+
+#[test]
 fn parts_are_told_once_each_and_a_sample_is_a_share() {
     let bed = Bed::new();
     planted::whole(&bed, 200);
@@ -197,6 +214,8 @@ fn a_place_without_an_archive_is_named_and_so_is_the_way_out() {
         }
     }
     assert!(!bed.path("nowhere").exists(), "a look has made a folder");
+    let ran = bed.run(&["status", ""]).exits(2);
+    assert!(ran.stderr.contains("\"\" cannot be used as an archive: it names no folder"), "{}", ran.stderr);
     fs::write(bed.path("file"), "").unwrap();
     let ran = bed.run(&["verify", "file"]).exits(2);
     assert!(ran.stderr.contains("it is not a folder"), "{}", ran.stderr);

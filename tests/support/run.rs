@@ -339,6 +339,19 @@ impl Done {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
+    /// The lines of `--json`, each of which must be as the schema says.
+    pub(crate) fn events(&self) -> Vec<serde_json::Value> {
+        let schema = std::fs::read("fixtures/events.schema.json").expect("the schema of events");
+        let schema = serde_json::from_slice(&schema).expect("the schema is JSON");
+        let schema = jsonschema::validator_for(&schema).expect("the schema is one");
+        let parsed = |line| serde_json::from_str(line).expect("a line of JSON");
+        let lines: Vec<serde_json::Value> = self.stdout().lines().map(parsed).collect();
+        for line in &lines {
+            assert!(schema.is_valid(line), "{line}");
+        }
+        lines
+    }
+
     /// Everything, for the message of a failed assertion.
     pub(crate) fn shown(&self) -> String {
         let mut text = String::new();

@@ -93,8 +93,9 @@ pub(crate) struct Finish<'a> {
     pub(crate) stop: Option<&'a Stop>,
     /// Which signal came.
     pub(crate) signal: Option<i32>,
-    /// The command that tries jobs again, without their references: `vfetch get -o ./out`.
-    pub(crate) retry_command: &'a str,
+    /// The command that tries jobs again, without their references: `vfetch get -o ./out`; `None` where there is
+    /// nothing to try again, since the API is gone with the run.
+    pub(crate) retry_command: Option<&'a str>,
 }
 
 /// The console of a run.
@@ -187,7 +188,7 @@ impl Console {
             }
             None => {}
         }
-        words.extend(how.signal.map(words::signal_words));
+        words.extend(how.signal.map(|signal| words::signal_words(signal, how.retry_command.is_some())));
         let exit_code = how.signal.map_or_else(|| summary.exit_code(), signal_code);
         let json = self.json_lines().summary(&summary, exit_code, words.first().map(String::as_str), took);
         if self.settings.json {
@@ -214,11 +215,13 @@ impl Console {
         summary: &Summary,
         took: std::time::Duration,
         stopped: &[String],
-        again: &str,
+        again: Option<&str>,
         list: Option<&str>,
     ) -> String {
         let mut text = String::new();
-        if !self.settings.quiet {
+        // What ended before its first job has nothing to count.
+        let began = summary.jobs > 0 || stopped.is_empty();
+        if !self.settings.quiet && began {
             text.push_str(&words::counts(summary, took));
             text.push('\n');
         }

@@ -79,7 +79,7 @@ fn start_on(
 }
 
 fn finish(console: &Console) -> Summary {
-    console.finish(&Finish { stop: None, signal: None, retry_command: AGAIN })
+    console.finish(&Finish { stop: None, signal: None, retry_command: Some(AGAIN) })
 }
 
 fn archive(console: &Console, job: &JobRef) {
@@ -141,7 +141,7 @@ fn json_lines_take_the_place_of_results_and_end_with_the_summary() {
     let (out, err) = (Written::default(), Written::default());
     let console = start(Settings { json: true, ..settings() }, out.clone(), &err);
     archive(&console, &job("1"));
-    console.finish(&Finish { stop: None, signal: Some(15), retry_command: AGAIN });
+    console.finish(&Finish { stop: None, signal: Some(15), retry_command: Some(AGAIN) });
     let text = out.text();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -199,7 +199,7 @@ fn the_key_is_in_nothing_that_is_written() {
         archive(&console, &job);
         write!(console.log_writer().make_writer(), "{said}").unwrap();
         let stop = Stop::Account(failure.clone());
-        console.finish(&Finish { stop: Some(&stop), signal: None, retry_command: AGAIN });
+        console.finish(&Finish { stop: Some(&stop), signal: None, retry_command: Some(AGAIN) });
         let list = std::fs::read_to_string(list.path().join("failed.txt")).unwrap();
         for text in [out.text(), err.text(), list] {
             assert!(!text.contains(&KEY[..6]) && !text.contains(&coded[..6]), "{progress:?}: {text}");

@@ -185,23 +185,34 @@ pub(super) fn counts(summary: &Summary, took: Duration) -> String {
 
 /// The failures of a run, grouped by cause, each with the command that tries its jobs again.
 ///
-/// `again` is that command without references; `list` is the file that holds the references of all of them.
-pub(super) fn failures(summary: &Summary, again: &str, list: Option<&str>, redactor: &Redactor) -> String {
+/// `again` is that command without references, where there is one; `list` is the file that holds the references of all
+/// of them.
+pub(super) fn failures(
+    summary: &Summary,
+    again: Option<&str>,
+    list: Option<&str>,
+    redactor: &Redactor,
+) -> String {
     let clean = |text: &str| clean(redactor, text);
     let mut text = String::new();
     for (words, group) in &summary.failures {
         let more = group.jobs.saturating_sub(group.first.len() as u64);
         let first = group.first.iter().map(|job| clean(job)).collect::<Vec<_>>().join(" ");
-        let named = if words == vfetch::event::NAMES_NO_JOB { "line" } else { "job" };
+        let (named, words) = match (words.as_str(), group.jobs) {
+            (vfetch::event::NAMES_NO_JOB, 2..) => ("line", "name no job"),
+            (vfetch::event::NAMES_NO_JOB, _) => ("line", "names no job"),
+            (words, _) => ("job", words),
+        };
         let _ = writeln!(text, "{}: {}", counted(group.jobs, named), clean(words));
         let others = if more > 0 { format!(" and {} more", Count(more)) } else { String::new() };
         let _ = writeln!(text, "    {first}{others}");
         if !group.detail.is_empty() {
             let _ = writeln!(text, "    seen: {}", clean(&group.detail));
         }
-        if named == "job" && more == 0 {
+        let Some(again) = again.filter(|_| named == "job") else { continue };
+        if more == 0 {
             let _ = writeln!(text, "    again: {again} {first}");
-        } else if named == "job" {
+        } else {
             let all = list.map_or("the same command; it passes over what is here".into(), |list| {
                 format!("{again} -i {list}")
             });
@@ -211,15 +222,16 @@ pub(super) fn failures(summary: &Summary, again: &str, list: Option<&str>, redac
     text
 }
 
-/// What ended the run early.
-pub(super) fn signal_words(signal: i32) -> String {
+/// What ended the run early, and whether it can go on.
+pub(super) fn signal_words(signal: i32, goes_on: bool) -> String {
     let name = match signal {
         1 => "SIGHUP".into(),
         2 => "SIGINT".into(),
         15 => "SIGTERM".into(),
         other => format!("signal {other}"),
     };
-    format!("stopped by {name}; what came is kept, and the same command goes on from there")
+    let more = if goes_on { ", and the same command goes on from there" } else { "" };
+    format!("stopped by {name}; what came is kept{more}")
 }
 
 /// A word as a POSIX shell takes it.
@@ -352,6 +364,7 @@ mod tests {
 
         let want = "13 jobs: 12 partial, 1 failed; 12 files, 132.5 MiB (135.5 MiB received) in 12s";
         assert_eq!(counts(&summary, Duration::from_secs(12)), want);
+        let again = Some("vfetch get -o out");
         let want = "\
 1 line: names no job
     ids.txt:3
@@ -365,11 +378,23 @@ mod tests {
     seen: prompt\\u{7} refused
     again: vfetch get -o out realtime/98
 ";
-        assert_eq!(failures(&summary, "vfetch get -o out", Some("failed.txt"), &Redactor::default()), want);
-        let without_list = failures(&summary, "vfetch get -o out", None, &Redactor::default());
+        assert_eq!(failures(&summary, again, Some("failed.txt"), &Redactor::default()), want);
+        let without_list = failures(&summary, again, None, &Redactor::default());
         assert!(without_list.contains("again: the same command; it passes over what is here\n"));
-        assert_eq!(failures(&Summary::default(), "", None, &Redactor::default()), "");
+        let without_again = failures(&summary, None, Some("failed.txt"), &Redactor::default());
+        assert!(without_again.contains("realtime/98") && !without_again.contains("again"), "{without_again}");
+        assert_eq!(failures(&Summary::default(), again, None, &Redactor::default()), "");
+        summary.note(&Event::RefRefused { place: "ids.txt:9", why: "\"!\" is not a job id" });
+        let two = failures(&summary, again, None, &Redactor::default());
+        assert!(two.starts_with("2 lines: name no job\n    ids.txt:3 ids.txt:9\n"), "{two}");
         assert_eq!(counts(&Summary::default(), Duration::ZERO), "0 jobs; 0 files, 0 B in 0s");
+    }
+
+    #[test]
+    fn a_run_that_can_go_on_says_so() {
+        let want = "stopped by SIGINT; what came is kept";
+        assert_eq!(signal_words(2, false), want);
+        assert_eq!(signal_words(2, true), format!("{want}, and the same command goes on from there"));
     }
 
     #[test]

@@ -71,8 +71,13 @@ impl Place {
     /// | `az://container/prefix`, `abfs:`, `abfss:` | a container of Azure Blob Storage |
     /// | `file:///folder` | that folder |
     /// | any other `word://` | refused |
+    /// | nothing at all | refused |
     /// | all else | a folder |
     pub(in crate::store) fn of(text: &str) -> Result<Self, StoreError> {
+        if text.is_empty() {
+            let why = "it names no folder; this one is `.`".into();
+            return Err(StoreError::BadPlace { place: "\"\"".into(), why });
+        }
         let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
             return Ok(Self::Folder(text.into()));
         };
