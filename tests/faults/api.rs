@@ -465,3 +465,16 @@ fn proxies_are_paired_with_outputs_by_their_place_however_many_there_are() {
     }
     assert!(proxy.calls("/p0.mp4").is_empty());
 }
+
+#[test]
+fn a_key_that_is_refused_when_links_are_asked_for_again_stops_the_run_and_loses_nothing_for_good() {
+    let world = World::new();
+    let dead = |id: &str| Answer::success(&[world.media.on(&format!("/{id}.mp4"), Answer::status(404))]);
+    for id in ["1", "2", "3"] {
+        world.job(id, dead(id).then(Answer::status(401)));
+    }
+    world.get(&["1", "2", "3", "-j", "1"]).run().exits(3).says("key");
+    for id in ["1", "2", "3"] {
+        assert!(["pending", "absent"].contains(&world.state(id).as_str()), "{id}: {}", world.state(id));
+    }
+}
