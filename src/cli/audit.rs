@@ -274,16 +274,35 @@ fn conclude(hearing: Hearing<'_>, args: &AuditArgs) -> Result<u8, CliError> {
         judged.lacking(origin).chain(gone).map(|lack| if json { line(&lack) } else { lack.job.to_string() }),
     );
     if json {
-        let heard: Vec<&Value> = witnesses.iter().map(|witness| &witness.fields).collect();
-        out.line(format_args!("{}", summary(&judged, origin, &heard, code)));
+        out.line(format_args!("{}", summary(&judged, origin, &witnesses, code)));
     } else if !args.show.quiet {
         for witness in &witnesses {
             desk.say(format_args!("{}", witness.words));
         }
         notes(desk, &judged, origin);
-        desk.say(format_args!("{}", sentence(&judged)));
+        desk.say(format_args!("{}", conclusion(&judged, &witnesses)));
+    } else if code != 0 && judged.at_risk() == 0 && (judged.gone == 0 || args.skip_gone) {
+        // Nothing else would say why this is no success.
+        desk.say(format_args!("{}", conclusion(&judged, &witnesses)));
     }
     Ok(out.end()?.unwrap_or(code))
+}
+
+/// The sentence about the jobs, and what it cannot speak for.
+fn conclusion(judged: &Judged, witnesses: &[Witness]) -> String {
+    let mut text = sentence(judged);
+    for witness in witnesses {
+        let but = match &witness.failed {
+            None => continue,
+            Some(Failed::Listing(_)) => "; but the listing could not be read",
+            Some(Failed::Reading) => "; but not all could be read",
+            Some(Failed::Elsewhere) => "; but jobs of another API were not looked at",
+        };
+        if !text.contains(but) {
+            text.push_str(but);
+        }
+    }
+    text
 }
 
 fn notes(desk: &Desk, judged: &Judged, origin: &Origin) {
@@ -328,10 +347,11 @@ fn line(lack: &Lack) -> String {
     .to_string()
 }
 
-fn summary(judged: &Judged, origin: &Origin, witnesses: &[&Value], code: u8) -> Value {
+fn summary(judged: &Judged, origin: &Origin, witnesses: &[Witness], code: u8) -> Value {
+    let heard: Vec<&Value> = witnesses.iter().map(|witness| &witness.fields).collect();
     let more: Vec<String> = judged.more_listed(origin).map(|job| job.to_string()).collect();
     json!({"event": "summary", "known": judged.known, "whole": judged.whole, "without_outputs": judged.fruitless,
         "gone": judged.gone, "not_home": judged.at_risk(), "closed": code == 0,
         "matched_by_id": judged.matched_by_id, "more_listed": judged.more_listed_count, "more_listed_first": more,
-        "witnesses": witnesses, "sentence": sentence(judged), "exit_code": code})
+        "witnesses": heard, "sentence": conclusion(judged, witnesses), "exit_code": code})
 }

@@ -101,7 +101,10 @@ fn a_set_is_never_called_closed_where_a_witness_could_not_be_heard() {
         .stdin(elsewhere)
         .run()
         .exits(1)
-        .says("1 fetch URL of other APIs");
+        .says("1 fetch URL of other APIs")
+        .says("nothing at risk; but jobs of another API were not looked at");
+    let quiet = audit(&world, &["--offline", "-q", "-i", "-"]).stdin(elsewhere).quietly().run().exits(1);
+    assert!(quiet.stderr().ends_with("but jobs of another API were not looked at\n"), "{}", quiet.stderr());
     audit(&world, &["-i", "/nowhere/ids.txt"]).run().exits(2);
 }
 
