@@ -157,6 +157,19 @@ fn an_argument_that_names_no_job_is_a_usage_error_before_any_connection() {
 }
 
 #[test]
+fn waits_that_no_clock_can_count_are_very_long_ones() {
+    for long in ["1e19", "300000000000y"] {
+        let (world, clip) = world_with_a_job();
+        let ready = Answer::success(&[world.media.url("/clip.mp4")]);
+        world.job("147", Answer::processing().then(ready));
+        let waits = ["--timeout", "--wait", "--deadline", "--idle-timeout", "--connect-timeout"];
+        let args: Vec<&str> = waits.iter().flat_map(|option| [*option, long]).collect();
+        world.get(&["147"]).args(&args).run().exits(0);
+        world.holds("147", 0, &clip);
+    }
+}
+
+#[test]
 fn a_list_of_a_million_lines_is_streamed() {
     let (world, clip) = world_with_a_job();
     let mut list = String::with_capacity(16 << 20);
