@@ -1,5 +1,7 @@
 //! `vfetch verify`: proves an archive's bytes against its records.
 
+use std::io::ErrorKind;
+
 use serde_json::json;
 use vfetch::engine::verify::{self, VerifyOptions};
 use vfetch::store::{Leftover, LeftoverKind, StoreError};
@@ -68,7 +70,13 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<u8, CliError> {
         });
         let leftovers = store.leftovers();
         let tally = found?;
-        conclude(desk, &mut out, json, quiet, &archive, &tally, leftovers)?;
+        desk.done();
+        let leftovers = if_permitted(leftovers, |error| {
+            if !quiet {
+                desk.say(format_args!("{error}; what is left over there was not looked at"));
+            }
+        })?;
+        conclude(desk, &mut out, json, quiet, &archive, &tally, &leftovers);
         Ok::<_, CliError>((out.end()?, tally))
     };
     let (done, caught) = look::watched(&args.show, "verifying", work).await?;
@@ -94,6 +102,25 @@ pub(crate) fn show(out: &mut Out<'_>, json: bool, finding: &Finding) {
     }
 }
 
+/// What is left over; nothing where only the archive's owner may see that. Files and records are for everybody to verify,
+/// and what is left over is no part of them.
+fn if_permitted(
+    leftovers: Result<Vec<Leftover>, StoreError>,
+    refused: impl FnOnce(&StoreError),
+) -> Result<Vec<Leftover>, StoreError> {
+    match leftovers {
+        Err(error) if is_forbidden(&error) => {
+            refused(&error);
+            Ok(Vec::new())
+        }
+        leftovers => leftovers,
+    }
+}
+
+fn is_forbidden(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied)
+}
+
 fn conclude(
     desk: &Desk,
     out: &mut Out<'_>,
@@ -101,21 +128,19 @@ fn conclude(
     quiet: bool,
     archive: &str,
     tally: &Tally,
-    leftovers: Result<Vec<Leftover>, StoreError>,
-) -> Result<(), CliError> {
-    desk.done();
-    let leftovers = leftovers?;
+    leftovers: &[Leftover],
+) {
     let stopped = desk.stop.is_cancelled();
     if json {
-        for Leftover { kind, place, bytes } in &leftovers {
+        for Leftover { kind, place, bytes } in leftovers {
             let line = json!({"event": "leftover", "kind": word(*kind), "path": place, "bytes": bytes});
             out.line(format_args!("{line}"));
         }
         out.line(format_args!("{}", summary_json(tally, stopped)));
-        return Ok(());
+        return;
     }
     if quiet {
-        return Ok(());
+        return;
     }
     desk.say(format_args!("{}{}", if stopped { "stopped: " } else { "" }, summary(tally)));
     for kind in [LeftoverKind::Staged, LeftoverKind::Quarantined] {
@@ -136,7 +161,6 @@ fn conclude(
     if tally.faults() > 0 {
         desk.say(format_args!("  vfetch repair {archive} puts right what it can"));
     }
-    Ok(())
 }
 
 fn word(kind: LeftoverKind) -> &'static str {
