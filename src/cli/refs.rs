@@ -17,6 +17,9 @@ use super::error::CliError;
 /// A line, or an answer over several, that is longer than this names no job.
 const ENTRY_MAX: u64 = 4 * 1024 * 1024;
 
+/// What files are called that are given in place of a job, rightly or not.
+const FILE_EXTENSIONS: [&str; 5] = ["json", "jsonl", "txt", "log", "csv"];
+
 /// Jobs to work on.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RefArgs {
@@ -41,6 +44,9 @@ impl RefArgs {
             if is_answer_file(text) {
                 lists.push(Box::new(open_list(Path::new(text), defaults)?));
                 continue;
+            }
+            if let Some(error) = mistaken_file(text, place + 1) {
+                return Err(error);
             }
             let asked = defaults
                 .parse(text)
@@ -70,6 +76,23 @@ fn is_answer_file(text: &str) -> bool {
     let path = Path::new(text);
     let named = path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl");
     named && !text.contains("://") && path.is_file()
+}
+
+/// What is wrong with an argument that is called as a file is and is no saved answer: as an id it would be asked for, and
+/// leave a record, for what is a slip of the pen.
+fn mistaken_file(text: &str, place: usize) -> Option<CliError> {
+    let path = Path::new(text);
+    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+    if text.contains("://") || !FILE_EXTENSIONS.contains(&extension.as_str()) {
+        return None;
+    }
+    Some(if path.is_file() {
+        CliError::usage(format!("argument {place}: {text:?} is a file, and no saved answer by its name"))
+            .hint("a list is given with -i")
+    } else {
+        CliError::usage(format!("argument {place}: there is no file {text:?}"))
+            .hint("a job of this name can be given as a line of a list: -i - reads one from standard input")
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a list of the user's, not of an archive")]

@@ -157,6 +157,24 @@ fn an_argument_that_names_no_job_is_a_usage_error_before_any_connection() {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_no_job_and_leaves_no_record() {
+    let world = World::new();
+    world.file("ids.txt", "147\n");
+    let there = world.path("ids.txt");
+    for file in ["submittd.json", "gone/submit.jsonl", "ids.txt", "hooks.LOG", "jobs.csv"] {
+        world.get(&[file]).run().exits(2).says("there is no file");
+    }
+    world.get(&[there.to_str().unwrap()]).run().exits(2).says("-i");
+    world.get(&["1", "submittd.json"]).run().exits(2);
+    assert!(!world.archive().exists(), "something was written");
+    assert_eq!(world.api.connections(), 0);
+    // A list says that it is a job.
+    world.job("x.json", Answer::failed("no"));
+    world.get(&["-i", "-"]).stdin("x.json\n").run().exits(1);
+    assert_eq!(world.polls("x.json").len(), 1);
+}
+
+#[test]
 fn waits_that_no_clock_can_count_are_very_long_ones() {
     for long in ["1e19", "300000000000y"] {
         let (world, clip) = world_with_a_job();
