@@ -59,6 +59,11 @@ impl RefArgs {
         Ok(Box::new(given.into_iter().chain(lists.into_iter().flatten())))
     }
 
+    /// The saved answers that are read.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.refs.iter().filter(|text| is_answer_file(text)).map(Path::new)
+    }
+
     /// Whether standard input is one of the lists.
     pub(crate) fn reads_stdin(&self) -> bool {
         self.input.iter().any(|path| path == Path::new("-"))

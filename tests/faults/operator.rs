@@ -175,6 +175,24 @@ fn a_file_that_is_not_there_is_no_job_and_leaves_no_record() {
 }
 
 #[test]
+fn a_list_of_failures_is_written_over_nothing_that_is_read_or_archived() {
+    let (world, _) = world_with_a_job();
+    let answer = world.file("submit.json", "{\"id\": 147}");
+    let answer = answer.to_str().unwrap();
+    world.get(&[answer, "--failed", answer]).run().exits(2).says("--failed");
+    let inside = world.archive().join("failed.txt");
+    let inside = inside.to_str().unwrap();
+    world.get(&["147", "--failed", inside]).run().exits(2).says("--failed");
+    let archive = world.archive().display().to_string();
+    for args in [&["sync", "-o", &archive][..], &["resume", &archive]] {
+        let run = world.command(args[0]).args(&args[1..]).env("VFETCH_FAILED", inside);
+        run.run().exits(2).says("--failed");
+    }
+    assert_eq!(std::fs::read_to_string(answer).unwrap(), "{\"id\": 147}");
+    assert!(!world.archive().exists() && world.api.connections() == 0);
+}
+
+#[test]
 fn waits_that_no_clock_can_count_are_very_long_ones() {
     for long in ["1e19", "300000000000y"] {
         let (world, clip) = world_with_a_job();

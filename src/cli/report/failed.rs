@@ -70,7 +70,8 @@ impl FailedList {
     }
 }
 
-fn draft_path(path: &Path) -> PathBuf {
+/// Where the list is while it is under way.
+pub(crate) fn draft_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     path.with_file_name(name)
