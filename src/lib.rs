@@ -74,6 +74,7 @@ pub mod manifest;
 pub mod media;
 pub mod mend;
 pub mod mention;
+pub mod nesting;
 pub mod net;
 pub mod plan;
 pub mod query;

@@ -142,16 +142,11 @@ impl Reader<'_> {
         let word = status.is_some_and(|status| ANSWER_WORDS.contains(&status.as_str()));
         if word || ANSWER_FIELDS.iter().any(|name| fields.contains_key(*name)) {
             let answer = Value::Object(fields.clone());
-            match self.defaults.parse_value(&answer) {
-                Ok(asked) => {
-                    let told = fields
-                        .get("fetch_result")
-                        .and_then(Value::as_str)
-                        .is_some_and(|url| !url.trim().is_empty());
-                    self.push(asked.job.id.clone(), told.then(|| asked.job.family.clone()));
-                }
-                // A fetch URL of another API is found among the texts.
-                Err(_) => {}
+            // A fetch URL of another API is found among the texts.
+            if let Ok(asked) = self.defaults.parse_value(&answer) {
+                let told = fields.get("fetch_result").and_then(Value::as_str);
+                let told = told.is_some_and(|url| !url.trim().is_empty());
+                self.push(asked.job.id.clone(), told.then(|| asked.job.family.clone()));
             }
         }
         if let Some(job) = fields.get("job").filter(|job| job.is_string() || job.is_u64()) {

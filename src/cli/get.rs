@@ -19,7 +19,7 @@ use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
 use super::look::{self, Desk};
 use super::refs::{Ref, RefArgs};
-use super::{report, signals};
+use super::{failed, report, signals};
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\
@@ -84,6 +84,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
         return Err(CliError::usage("the key and the list cannot both be on standard input"));
     }
     let defaults = args.account.defaults()?;
+    failed::check(args.failed.as_deref(), &args.output, args.refs.files())?;
     let refs = args.refs.open(&defaults)?;
     if args.dry_run {
         return preview(args, refs).await;

@@ -8,6 +8,7 @@ mod audit;
 mod demo;
 mod error;
 mod export;
+mod failed;
 mod get;
 mod key;
 mod list;

@@ -10,11 +10,15 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use vfetch::engine::archive::BadRef;
 use vfetch::job::{Asked, Defaults};
+use vfetch::nesting::Nesting;
 
 use super::error::CliError;
 
 /// A line, or an answer over several, that is longer than this names no job.
 const ENTRY_MAX: u64 = 4 * 1024 * 1024;
+
+/// What files are called that are given in place of a job, rightly or not.
+const FILE_EXTENSIONS: [&str; 5] = ["json", "jsonl", "txt", "log", "csv"];
 
 /// Jobs to work on.
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,9 @@ impl RefArgs {
                 lists.push(Box::new(open_list(Path::new(text), defaults)?));
                 continue;
             }
+            if let Some(error) = mistaken_file(text, place + 1) {
+                return Err(error);
+            }
             let asked = defaults
                 .parse(text)
                 .map_err(|error| CliError::usage(format!("argument {}: {error}", place + 1)))?;
@@ -50,6 +57,12 @@ impl RefArgs {
             lists.push(Box::new(open_list(path, defaults)?));
         }
         Ok(Box::new(given.into_iter().chain(lists.into_iter().flatten())))
+    }
+
+    /// The files that are read.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let answers = self.refs.iter().filter(|text| is_answer_file(text)).map(Path::new);
+        answers.chain(self.input.iter().map(PathBuf::as_path).filter(|path| *path != Path::new("-")))
     }
 
     /// Whether standard input is one of the lists.
@@ -69,6 +82,23 @@ fn is_answer_file(text: &str) -> bool {
     let path = Path::new(text);
     let named = path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl");
     named && !text.contains("://") && path.is_file()
+}
+
+/// What is wrong with an argument that is called as a file is and is no saved answer: as an id it would be asked for, and
+/// leave a record, for what is a slip of the pen.
+fn mistaken_file(text: &str, place: usize) -> Option<CliError> {
+    let path = Path::new(text);
+    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+    if text.contains("://") || !FILE_EXTENSIONS.contains(&extension.as_str()) {
+        return None;
+    }
+    Some(if path.is_file() {
+        CliError::usage(format!("argument {place}: {text:?} is a file, and no saved answer by its name"))
+            .hint("a list is given with -i")
+    } else {
+        CliError::usage(format!("argument {place}: there is no file {text:?}"))
+            .hint("a job of this name can be given as a line of a list: -i - reads one from standard input")
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a list of the user's, not of an archive")]
@@ -123,37 +153,78 @@ impl List {
         }
     }
 
-    /// The answer that begins with this line, gathered until it is whole.
-    fn read_answer(&mut self, first: String) -> Result<Value, String> {
-        let mut text = first;
-        loop {
-            match serde_json::from_str(&text) {
-                Ok(answer) => return Ok(answer),
-                Err(error) if error.is_eof() && (text.len() as u64) < ENTRY_MAX => match self.read_line()? {
-                    Some(line) => {
-                        text.push('\n');
-                        text.push_str(&line);
+    /// The answers that begin with this line, gathered until their brackets are closed. What is no JSON then is told once;
+    /// the jobs that its single lines name are not lost with it.
+    fn read_answers(&mut self, first: String) -> Vec<Ref> {
+        let place = self.place();
+        let mut nesting = Nesting::default();
+        nesting.read(&first);
+        let (mut text, mut tried_bytes) = (first, 0);
+        let bad = loop {
+            let over = nesting.is_cut() || !nesting.is_open() || text.len() as u64 >= ENTRY_MAX;
+            // Each time it has doubled too: what is no JSON takes no more of the list with it than it must.
+            if over || text.len() >= 2 * tried_bytes {
+                tried_bytes = text.len();
+                match serde_json::from_str(&text) {
+                    Ok(Value::Array(answers)) => return self.parse_answers(&answers, &place),
+                    Ok(answer) => return self.parse_answers(&[answer], &place),
+                    Err(error) if error.is_eof() && !over => {}
+                    Err(error) => {
+                        break BadRef { place, why: format!("the saved answer is not JSON: {error}") };
                     }
-                    None => return Err("the saved answer is cut off".into()),
-                },
-                Err(error) => return Err(format!("the saved answer is not JSON: {error}")),
+                }
             }
+            match self.read_line() {
+                Ok(Some(line)) => {
+                    nesting.read(&line);
+                    text.push('\n');
+                    text.push_str(&line);
+                }
+                Ok(None) => break BadRef { place, why: "the saved answer is cut off".into() },
+                Err(why) => break BadRef { place: self.place(), why },
+            }
+        };
+        let alone = self.parse_lines(&text);
+        std::iter::once(Err(bad)).chain(alone.into_iter().map(Ok)).collect()
+    }
+
+    /// The jobs that lines of a broken answer name: those which stand in its outermost brackets, since deeper ones may hold
+    /// any number.
+    fn parse_lines(&self, text: &str) -> Vec<Asked> {
+        let mut nesting = Nesting::default();
+        let mut found = Vec::new();
+        for line in text.lines() {
+            if nesting.depth() == 1 {
+                let line = without_comment(line).trim_end_matches(',');
+                let parsed = match serde_json::from_str(line) {
+                    Ok(answer) => self.parse_answer(&answer, ""),
+                    Err(_) => self.parse_text(line, ""),
+                };
+                found.extend(parsed);
+            }
+            nesting.read(line);
+        }
+        found
+    }
+
+    /// What the next entry names; nothing for a blank line or a comment.
+    fn read_entry(&mut self, line: String) -> Vec<Ref> {
+        if line.starts_with(['{', '[']) {
+            return self.read_answers(line);
+        }
+        match without_comment(&line) {
+            "" => Vec::new(),
+            text => vec![self.parse_text(text, &self.place())],
         }
     }
 
-    /// What the next entry names; `None` for a blank line or a comment.
-    fn read_entry(&mut self, line: String) -> Result<Vec<Ref>, String> {
-        if line.starts_with(['{', '[']) {
-            let place = self.place();
-            let answer = self.read_answer(line)?;
-            let answers = if let Value::Array(answers) = answer { answers } else { vec![answer] };
-            return Ok(answers.iter().map(|answer| self.parse_answer(answer, &place)).collect());
-        }
-        let text = without_comment(&line);
-        if text.is_empty() {
-            return Ok(Vec::new());
-        }
-        Ok(vec![Ok(self.defaults.parse(text).map_err(|error| error.to_string())?)])
+    fn parse_text(&self, text: &str, place: &str) -> Ref {
+        let parsed = self.defaults.parse(text);
+        parsed.map_err(|error| BadRef { place: place.into(), why: error.to_string() })
+    }
+
+    fn parse_answers(&self, answers: &[Value], place: &str) -> Vec<Ref> {
+        answers.iter().map(|answer| self.parse_answer(answer, place)).collect()
     }
 
     fn parse_answer(&self, answer: &Value, place: &str) -> Ref {
@@ -189,11 +260,10 @@ impl Iterator for List {
                 }
                 Err(why) => {
                     self.ended = why.starts_with("the list cannot");
-                    Err(why)
+                    vec![Err(BadRef { place: self.place(), why })]
                 }
             };
-            let bad = |why| vec![Err(BadRef { place: self.place(), why })];
-            self.ready = entry.unwrap_or_else(bad).into_iter();
+            self.ready = entry.into_iter();
         }
     }
 }
@@ -207,7 +277,11 @@ fn without_comment(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    #![expect(
+        clippy::unwrap_used,
+        clippy::disallowed_methods,
+        reason = "a test may panic, and looks at the clock"
+    )]
     use super::*;
 
     fn read(text: &[u8]) -> Vec<String> {
@@ -241,5 +315,35 @@ mod tests {
         let want = ["7 fresh", "8", "9", "10", "11", "? l:6", "12", "? l:8"];
         assert_eq!(read(list), want);
         assert_eq!(read(b"{\"id\" 3}\n4\n"), ["? l:1", "4"]);
+    }
+
+    #[test]
+    fn an_answer_that_is_broken_takes_no_other_line_with_it() {
+        let table: [(&str, &[&str]); 7] = [
+            ("[\n147\n148", &["? l:1", "147", "148"]),
+            ("[\n147,\n148 # the rest\n]\n149", &["? l:1", "147", "148", "? l:4", "149"]),
+            ("[\n147,\n\"148\",\n{\"id\": 149},", &["? l:1", "147", "148", "149"]),
+            ("{\"message\": \"cut\n{\"id\": 5}\n6", &["? l:1", "5", "6"]),
+            ("{\"id\":\n{\"status\": \"processing\", \"id\": 5}\n6", &["? l:1", "5 fresh", "6"]),
+            ("{\n\"id\": 7,\n\"size\": [\n512,\n512\n],\n", &["? l:1"]),
+            ("[\n1,\n2,\n3,\n4,\n5,\n6,\n7", &["? l:1", "1", "2", "3", "4", "5", "6", "7"]),
+        ];
+        for (text, want) in table {
+            assert_eq!(read(text.as_bytes()), want, "{text}");
+        }
+        assert_eq!(read(b"[\n1,\n\xff\n2\n"), ["? l:3", "1", "2"]);
+    }
+
+    #[test]
+    fn a_long_answer_over_many_lines_is_not_parsed_again_after_each() {
+        let job = |id| {
+            format!(
+                "  {{\n    \"id\": {id},\n    \"output\": [\n      \"https://media.test/{id}.mp4\"\n    ]\n  }}"
+            )
+        };
+        let jobs: Vec<String> = (0..20_000).map(job).collect();
+        let began = std::time::Instant::now();
+        assert_eq!(read(format!("[\n{}\n]\n7\n", jobs.join(",\n")).as_bytes()).len(), 20_001);
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "it took {:?}", began.elapsed());
     }
 }

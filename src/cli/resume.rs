@@ -9,7 +9,7 @@ use vfetch::engine::resume::{self, Which};
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
 use super::look::ArchiveArg;
-use super::{get, report, signals};
+use super::{failed, get, report, signals};
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\
@@ -47,8 +47,9 @@ pub(crate) struct ResumeArgs {
 /// Runs the command; its exit code.
 pub(crate) async fn run(args: ResumeArgs) -> Result<u8, CliError> {
     let defaults = args.account.defaults()?;
-    let store = args.transfer.open_existing(&args.archive.archive)?;
     let archive = Path::new(&args.archive.archive);
+    failed::check(args.failed.as_deref(), archive, [])?;
+    let store = args.transfer.open_existing(&args.archive.archive)?;
     let (api, http) = args.account.clients(&defaults, &args.transfer)?;
     let console = report::start(args.show.settings(archive, api.redactor().clone(), args.failed.clone()))?;
     let session = Arc::new(Session::new(api, http, store, args.transfer.options(), console.clone())?);

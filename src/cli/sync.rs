@@ -17,7 +17,7 @@ use vfetch::listing::AssetType;
 
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
-use super::{get, look, report, signals, values};
+use super::{failed, get, look, report, signals, values};
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\
@@ -110,6 +110,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 pub(crate) async fn run(args: SyncArgs) -> Result<u8, CliError> {
     let defaults = args.account.defaults()?;
     let scope = args.scope(&defaults)?;
+    failed::check(args.failed.as_deref(), &args.output, [])?;
     let (api, http) = args.account.clients(&defaults, &args.transfer)?;
     if args.dry_run {
         return preview(&args, &api, &scope).await;

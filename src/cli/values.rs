@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-/// Reads a duration: seconds as a plain number, or with units (`90s`, `20m`, `1h 30m`).
+/// A century. Clocks cannot count what is much longer, and nobody waits for it.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Reads a duration: seconds as a plain number, or with units (`90s`, `20m`, `1h 30m`). What is longer than [`LONGEST`]
+/// is as long as that.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
-    }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 90s, 20m or 1h"))
+    let duration = if let Ok(seconds) = text.parse::<f64>() {
+        Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    } else {
+        humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 90s, 20m or 1h"))
+    };
+    duration.map(|duration| duration.min(LONGEST))
 }
 
 /// Reads a number of bytes: plain, or with a unit of 1,024 (`800k`, `2.5M`, `1GiB`).
@@ -44,6 +50,9 @@ mod tests {
         let table = [("0", 0), ("90", 90_000), ("1.5", 1_500), ("20m", 1_200_000), ("1h 30m", 5_400_000)];
         for (text, milliseconds) in table {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for long in ["1e19", "1.8e19", "300000000000y", "101y"] {
+            assert_eq!(duration(long), Ok(LONGEST), "{long}");
         }
         for bad in ["", "-1", "soon", "inf", "nan", "10 parsecs"] {
             assert!(duration(bad).is_err(), "{bad}");

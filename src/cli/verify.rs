@@ -1,5 +1,7 @@
 //! `vfetch verify`: proves an archive's bytes against its records.
 
+use std::io::ErrorKind;
+
 use serde_json::json;
 use vfetch::engine::survey::{self, Progress};
 use vfetch::engine::verify::{self, VerifyOptions};
@@ -71,7 +73,13 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<u8, CliError> {
         let tally = found?;
         let words = if is_empty(share, &tally) { none_in_part(&store, desk)? } else { None };
         let words = words.unwrap_or_else(|| summary(&tally));
-        conclude(desk, &mut out, &show_args, &archive, (&tally, &words), leftovers)?;
+        desk.done();
+        let leftovers = if_permitted(leftovers, |error| {
+            if !show_args.quiet {
+                desk.say(format_args!("{error}; what is left over there was not looked at"));
+            }
+        })?;
+        conclude(desk, &mut out, &show_args, &archive, (&tally, &words), &leftovers);
         Ok::<_, CliError>((out.end()?, tally))
     };
     let (done, caught) = look::watched(&args.show, "verifying", work).await?;
@@ -97,27 +105,44 @@ pub(crate) fn show(out: &mut Out<'_>, json: bool, finding: &Finding) {
     }
 }
 
+/// What is left over; nothing where only the archive's owner may see that. Files and records are for everybody to verify,
+/// and what is left over is no part of them.
+fn if_permitted(
+    leftovers: Result<Vec<Leftover>, StoreError>,
+    refused: impl FnOnce(&StoreError),
+) -> Result<Vec<Leftover>, StoreError> {
+    match leftovers {
+        Err(error) if is_forbidden(&error) => {
+            refused(&error);
+            Ok(Vec::new())
+        }
+        leftovers => leftovers,
+    }
+}
+
+fn is_forbidden(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied)
+}
+
 fn conclude(
     desk: &Desk,
     out: &mut Out<'_>,
     show: &ShowArgs,
     archive: &str,
     (tally, words): (&Tally, &str),
-    leftovers: Result<Vec<Leftover>, StoreError>,
-) -> Result<(), CliError> {
-    desk.done();
-    let leftovers = leftovers?;
+    leftovers: &[Leftover],
+) {
     let stopped = desk.stop.is_cancelled();
     if show.json {
-        for Leftover { kind, place, bytes } in &leftovers {
+        for Leftover { kind, place, bytes } in leftovers {
             let line = json!({"event": "leftover", "kind": word(*kind), "path": place, "bytes": bytes});
             out.line(format_args!("{line}"));
         }
         out.line(format_args!("{}", summary_json(tally, stopped)));
-        return Ok(());
+        return;
     }
     if show.quiet {
-        return Ok(());
+        return;
     }
     desk.say(format_args!("{}{words}", if stopped { "stopped: " } else { "" }));
     for kind in [LeftoverKind::Staged, LeftoverKind::Quarantined] {
@@ -131,7 +156,6 @@ fn conclude(
     if tally.faults() > 0 {
         desk.say(format_args!("  vfetch repair {archive} puts right what it can"));
     }
-    Ok(())
 }
 
 /// Whether only a part was looked at, and nothing is in it.

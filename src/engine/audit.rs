@@ -12,6 +12,7 @@ use crate::layout;
 use crate::lifetime::Birth;
 use crate::listing::AssetType;
 use crate::mention::Mentions;
+use crate::nesting::Nesting;
 use crate::net::Api;
 use crate::retry::Failure;
 use crate::store::{Store, StoreError};
@@ -190,39 +191,6 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     let read = input.take(ENTRY_MAX).read_until(b'\n', &mut bytes)?;
     Ok((read > 0).then(|| String::from_utf8_lossy(&bytes).into_owned()))
-}
-
-/// Whether JSON that begins with the first line has come to its end.
-#[derive(Debug, Default)]
-struct Nesting {
-    begun: bool,
-    depth: usize,
-    in_text: bool,
-    escaped: bool,
-}
-
-impl Nesting {
-    fn read(&mut self, line: &str) {
-        if !std::mem::replace(&mut self.begun, true)
-            && !line.trim_start_matches('\u{feff}').trim_start().starts_with(['{', '['])
-        {
-            return;
-        }
-        for byte in line.bytes() {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.in_text => self.escaped = true,
-                b'"' => self.in_text = !self.in_text,
-                b'{' | b'[' if !self.in_text => self.depth += 1,
-                b'}' | b']' if !self.in_text => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        self.depth > 0
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::event::{Event, FileRef};
 use crate::job::without_secrets;
 use crate::lifetime::{Birth, Lesson};
 use crate::media::{self, MediaKind};
-use crate::net::Media;
+use crate::net::{Api, Media};
 use crate::plan::Answer;
 use crate::retry::{Cause, Failure};
 use crate::store::disk::RealDisk;
@@ -51,6 +51,19 @@ pub(super) enum Stopped {
     Here(Error),
     /// The run is being stopped.
     Cancelled,
+}
+
+impl Stopped {
+    /// The same without the key, which a host beside the API may repeat: what it says goes into events and records.
+    pub(super) fn without_key(self, api: &Api) -> Self {
+        match self {
+            Self::Source { failure, reached_bytes } => {
+                let detail = api.redactor().text(&failure.detail).into_owned();
+                Self::Source { failure: Failure { detail, ..failure }, reached_bytes }
+            }
+            Self::Here(_) | Self::Cancelled => self,
+        }
+    }
 }
 
 impl From<Failure> for Stopped {

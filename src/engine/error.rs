@@ -21,22 +21,26 @@ pub struct Error {
     pub source: StoreError,
 }
 
-impl From<StoreError> for Error {
-    fn from(source: StoreError) -> Self {
-        let scope = match &source {
+impl Scope {
+    /// How much this error ends.
+    pub(super) fn of(error: &StoreError) -> Self {
+        match error {
             StoreError::Io { source, .. } | StoreError::Full { source, .. } => io_scope(source),
-            StoreError::Remote { trouble, .. } if trouble.kind.is_of_the_bucket() => Scope::Run,
-            StoreError::BadPlace { .. } | StoreError::Busy { .. } | StoreError::NoArchive { .. } => {
-                Scope::Run
-            }
+            StoreError::Remote { trouble, .. } if trouble.kind.is_of_the_bucket() => Self::Run,
+            StoreError::BadPlace { .. } | StoreError::Busy { .. } | StoreError::NoArchive { .. } => Self::Run,
             // What one object met says nothing of the others; a bucket that cannot be used ends them all.
             StoreError::Remote { .. }
             | StoreError::Conflict { .. }
             | StoreError::Foreign { .. }
             | StoreError::Newer { .. }
-            | StoreError::Unfit { .. } => Scope::Job,
-        };
-        Self { scope, source }
+            | StoreError::Unfit { .. } => Self::Job,
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(source: StoreError) -> Self {
+        Self { scope: Scope::of(&source), source }
     }
 }
 

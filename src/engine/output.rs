@@ -203,6 +203,7 @@ impl Ladder<'_> {
             Ok(done) => done,
             Err(_) => Err(deadline_over().into()),
         };
+        let done = done.map_err(|stopped| stopped.without_key(&session.api));
         transfer.end(&done);
         turn.end(match &done {
             Ok(_) => Outcome::Good,

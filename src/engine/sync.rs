@@ -66,7 +66,7 @@ pub struct Synced {
 pub enum Home {
     /// Every output is here.
     Whole(JobRef),
-    /// There is a record, and something is lacking.
+    /// There is a record, and something is lacking; or the job's folder cannot be looked into.
     Lacking(JobRef),
     /// There is no record.
     Absent(JobRef),
@@ -227,22 +227,33 @@ async fn look_for(
 /// | there is one | | that one |
 /// | there is none | one whose files have the listed names, or that has no files yet | that one |
 /// | there is none | none | the expected one, and absent |
+/// | its folder cannot be looked into | | that one, and lacking |
 ///
 /// # Errors
-/// Those of the disk. What makes one record useless (it belongs to another origin, or is newer) is met again, and told,
-/// by whoever works on the job.
+/// Those that every job would meet. What makes one record useless (it belongs to another origin, or is newer), or one
+/// folder (a link in its place), is met again, and told, by whoever works on the job.
 pub fn home_of(store: &Store, expected: JobRef, row: &Row) -> Result<Home, StoreError> {
-    if let Some(home) = stands(store, &expected, |_| true)? {
-        return Ok(home);
+    match stands(store, &expected, |_| true) {
+        Ok(Some(home)) => return Ok(home),
+        Ok(None) => {}
+        Err(error) if is_of_one_job(&error) => return Ok(Home::Lacking(expected)),
+        Err(error) => return Err(error),
     }
     for name in Family::names().filter(|name| *name != expected.family.name()) {
         let Ok(family) = Family::named(name) else { continue };
         let other = JobRef::new(expected.origin.clone(), family, expected.id.clone());
-        if let Some(home) = stands(store, &other, |manifest| same_files(manifest, row))? {
-            return Ok(home);
+        match stands(store, &other, |manifest| same_files(manifest, row)) {
+            Ok(Some(home)) => return Ok(home),
+            Ok(None) => {}
+            Err(error) if is_of_one_job(&error) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(Home::Absent(expected))
+}
+
+fn is_of_one_job(error: &StoreError) -> bool {
+    super::Scope::of(error) == super::Scope::Job && !error.is_out_of_reach()
 }
 
 fn stands(

@@ -17,7 +17,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    EXPIRES, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
+    EXPIRES, HeaderMap, HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+    TRANSFER_ENCODING,
 };
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, ClientBuilder};
@@ -202,7 +203,8 @@ impl Media {
     /// Whether the protocol tells where the body ends; else the end of the connection is all there is.
     #[must_use]
     pub fn is_delimited(&self) -> bool {
-        self.header(&CONTENT_LENGTH).is_some() || self.header(&TRANSFER_ENCODING).is_some()
+        let headers = self.response.headers();
+        headers.contains_key(CONTENT_LENGTH) || is_chunked(headers)
     }
 
     /// The next bytes, or `None` at the end that the protocol vouches for.
@@ -250,14 +252,31 @@ impl Media {
     /// What makes a body unfit before its first byte. Two ways to tell its end at once are how one answer is smuggled
     /// into another (RFC 9112, 6.3).
     fn unfit_framing(&self) -> Option<Failure> {
-        let encoding = self.header(&CONTENT_ENCODING).filter(|name| !name.eq_ignore_ascii_case("identity"));
-        if let Some(name) = encoding {
+        let headers = self.response.headers();
+        let encoded = |name: &&HeaderValue| !name.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+        if let Some(name) = headers.get_all(CONTENT_ENCODING).iter().find(encoded) {
+            let name = String::from_utf8_lossy(name.as_bytes());
             return Some(Failure::new(Cause::Encoded, format!("Content-Encoding {name}")));
         }
-        let headers = self.response.headers();
-        let two_ends = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
-        two_ends.then(|| Failure::new(Cause::Malformed, "both Content-Length and Transfer-Encoding"))
+        let coded = headers.contains_key(TRANSFER_ENCODING);
+        let why = match () {
+            () if coded && headers.contains_key(CONTENT_LENGTH) => {
+                "both Content-Length and Transfer-Encoding"
+            }
+            () if coded && !is_chunked(headers) => "a Transfer-Encoding that is not chunked",
+            () => return None,
+        };
+        Some(Failure::new(Cause::Malformed, why))
     }
+}
+
+/// Whether the body comes in chunks and is coded in no other way. Under any other coding the client reads to the end of
+/// the connection, or leaves the bytes coded.
+fn is_chunked(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked =
+        lines.next().is_some_and(|line| line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    chunked && lines.next().is_none()
 }
 
 fn follow(attempt: Attempt<'_>, allowed: Allowed) -> reqwest::redirect::Action {

@@ -1,5 +1,7 @@
 //! `vfetch sync`.
 
+use std::os::unix::fs::symlink;
+
 use crate::listing::{Account, FIRST_PATH, SECOND_PATH, asked, pages, ready, row, wait_until};
 use crate::support::run::Signal;
 use crate::support::{Answer, Content, Get, World, job_path};
@@ -229,6 +231,26 @@ fn a_dry_run_prints_what_get_takes_and_changes_nothing() {
     ready(&empty, &Account::of(&empty), "4");
     assert_eq!(sync(&empty, &["-n"]).quietly().run().exits(0).stdout(), "4\n");
     assert!(!empty.archive().exists(), "a dry run makes no archive");
+}
+
+#[test]
+fn a_folder_that_cannot_be_looked_into_spoils_its_own_job_only() {
+    let world = World::new();
+    let account = Account::of(&world);
+    let clips = ["1", "2", "3"].map(|id| ready(&world, &account, id));
+    world.get(&["3"]).run().exits(0);
+    let elsewhere = world.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    for folder in ["2", "realtime.1"] {
+        symlink(&elsewhere, world.archive().join(folder)).unwrap();
+    }
+    assert_eq!(sync(&world, &["-n", "--type", "video"]).quietly().run().exits(0).stdout(), "2\n1\n");
+    sync(&world, &["--type", "video"]).run().exits(5).says("2: ");
+    world.holds("1", 0, &clips[0]);
+    world.holds("3", 0, &clips[2]);
+    std::fs::remove_file(world.archive().join("2")).unwrap();
+    sync(&world, &["--type", "video"]).run().exits(0);
+    world.holds("2", 0, &clips[1]);
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::Command;
 
-use crate::bed::{Bed, content};
+use crate::bed::{Bed, Ran, content};
 use crate::planted::{self, Damage};
 
 /// The lines of a verification without their reasons.
@@ -156,7 +157,7 @@ fn parts_are_told_once_each_and_a_sample_is_a_share() {
     }
     seen.sort();
     assert_eq!(seen, bed.run(&["verify", "out", "--all", "--quick"]).exits(0).sorted());
-    let jobs = |ran: &crate::bed::Ran| ran.json().last().unwrap()["jobs"].as_u64().unwrap();
+    let jobs = |ran: &Ran| ran.json().last().unwrap()["jobs"].as_u64().unwrap();
     let half = jobs(&bed.run(&["verify", "out", "--json", "--sample", "50%"]).exits(0));
     assert!((50..150).contains(&half), "{half} of 200 jobs");
     assert_eq!(jobs(&bed.run(&["verify", "out", "--json", "--sample", "100%"]).exits(0)), 200);
@@ -179,6 +180,42 @@ fn what_is_left_over_is_told_and_is_no_damage() {
     let leftovers: Vec<_> = lines.iter().filter(|line| line["event"] == "leftover").collect();
     assert_eq!(leftovers.len(), 2);
     assert_eq!(leftovers[1]["path"], ".vfetch/quarantine/147/147-0.gif");
+}
+
+#[test]
+fn an_archive_of_somebody_else_is_verified_without_what_is_left_over_there() {
+    let bed = Bed::new();
+    bed.complete("147", &[&content(1, 500)]);
+    fs::create_dir_all(bed.file(".vfetch/staging")).unwrap();
+    fs::write(bed.file(".vfetch/staging/148-0.part"), "abc").unwrap();
+    fs::set_permissions(bed.file(".vfetch/staging"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(bed.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let Some(ran) = as_nobody(&bed, &["verify", "out"]) else { return };
+    let ran = ran.exits(0);
+    let [refused, summary] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
+    assert!(refused.starts_with("opening out/.vfetch/staging: Permission denied"), "{refused}");
+    assert!(refused.ends_with("; what is left over there was not looked at"), "{refused}");
+    assert_eq!(summary, "1 job: 1 file ok (500 B)");
+    assert_eq!(as_nobody(&bed, &["verify", "-q", "out"]).unwrap().exits(0).stderr, "");
+    fs::write(bed.file("147/147-0.gif"), content(2, 500)).unwrap();
+    let damaged = as_nobody(&bed, &["verify", "out", "--json"]).unwrap().exits(6).json();
+    assert_eq!(damaged.last().unwrap()["damaged"], 1);
+    fs::set_permissions(bed.file(".vfetch/staging"), fs::Permissions::from_mode(0o750)).unwrap();
+}
+
+/// The same by somebody whom permissions hold back; `None` where root cannot become anybody else.
+fn as_nobody(bed: &Bed, args: &[&str]) -> Option<Ran> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(bed.run(args));
+    }
+    if Command::new("setpriv").arg("--version").output().is_err() {
+        println!("skipped: only root with setpriv can become somebody without rights");
+        return None;
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_vfetch")]);
+    command.args(args).current_dir(bed.path("")).env_clear();
+    Some(Ran::of(command))
 }
 
 #[test]

@@ -165,7 +165,9 @@ fn a_key_that_the_server_repeats_is_shown_and_kept_nowhere() {
         world.job("5", Answer::failed(&said).with_status(400));
         let headers = Answer::file(&clip).header("Last-Modified", KEY).etag(Some(&format!("\"{encoded}\"")));
         world.job("6", Answer::success(&[world.media.on("/headers.mp4", headers)]));
-        let run = world.get(&["1", "2", "3", "4", "5", "6", "--wait", "1s", "-R", "1"]);
+        let encoded = Answer::file(&clip).header("Content-Encoding", KEY);
+        world.job("7", Answer::success(&[world.media.on("/encoded.mp4", encoded)]));
+        let run = world.get(&["1", "2", "3", "4", "5", "6", "7", "--wait", "1s", "-R", "1"]);
         run.args(show).run().exits(1);
         world.holds("2", 0, &clip);
     }

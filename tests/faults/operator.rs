@@ -115,14 +115,13 @@ fn a_list_with_every_kind_of_dirt_gives_its_good_jobs_and_names_its_bad_lines() 
         bad[..8].join("\n"),
         bad[8..].join("\n"),
     );
-    // An answer that is never closed takes the rest of the list with it, so the last good line comes by itself.
     let path = world.file("ids.txt", list);
     let path = path.to_str().unwrap();
-    let done = world.get(&["-i", path, "a.b-c_d"]).run().exits(1);
+    let done = world.get(&["-i", path]).run().exits(1);
     for id in ["1", "2", "3", "4", "5"] {
         world.holds(id, 0, &clip);
-        assert_eq!(world.polls(id).len(), 1);
     }
+    assert!(good.iter().all(|id| world.polls(id).len() == 1));
     let allowed: Vec<String> = good.iter().chain([&huge.as_str()]).map(|id| job_path(id)).collect();
     for seen in world.api.log() {
         assert!(allowed.contains(&seen.target), "{} was asked for", seen.target);
@@ -155,6 +154,56 @@ fn an_argument_that_names_no_job_is_a_usage_error_before_any_connection() {
     world.get(&[]).run().exits(2);
     world.get(&["-i", "/nowhere/ids.txt"]).run().exits(2);
     assert_eq!(world.api.connections(), 0);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_no_job_and_leaves_no_record() {
+    let world = World::new();
+    world.file("ids.txt", "147\n");
+    let there = world.path("ids.txt");
+    for file in ["submittd.json", "gone/submit.jsonl", "ids.txt", "hooks.LOG", "jobs.csv"] {
+        world.get(&[file]).run().exits(2).says("there is no file");
+    }
+    world.get(&[there.to_str().unwrap()]).run().exits(2).says("-i");
+    world.get(&["1", "submittd.json"]).run().exits(2);
+    assert!(!world.archive().exists(), "something was written");
+    assert_eq!(world.api.connections(), 0);
+    // A list says that it is a job.
+    world.job("x.json", Answer::failed("no"));
+    world.get(&["-i", "-"]).stdin("x.json\n").run().exits(1);
+    assert_eq!(world.polls("x.json").len(), 1);
+}
+
+#[test]
+fn a_list_of_failures_is_written_over_nothing_that_is_read_or_archived() {
+    let (world, _) = world_with_a_job();
+    let answer = world.file("submit.json", "{\"id\": 147}");
+    let answer = answer.to_str().unwrap();
+    world.get(&[answer, "--failed", answer]).run().exits(2).says("--failed");
+    world.get(&["-i", answer, "--failed", answer]).run().exits(2).says("--failed");
+    let inside = world.archive().join("failed.txt");
+    let inside = inside.to_str().unwrap();
+    world.get(&["147", "--failed", inside]).run().exits(2).says("--failed");
+    let archive = world.archive().display().to_string();
+    for args in [&["sync", "-o", &archive][..], &["resume", &archive]] {
+        let run = world.command(args[0]).args(&args[1..]).env("VFETCH_FAILED", inside);
+        run.run().exits(2).says("--failed");
+    }
+    assert_eq!(std::fs::read_to_string(answer).unwrap(), "{\"id\": 147}");
+    assert!(!world.archive().exists() && world.api.connections() == 0);
+}
+
+#[test]
+fn waits_that_no_clock_can_count_are_very_long_ones() {
+    for long in ["1e19", "300000000000y"] {
+        let (world, clip) = world_with_a_job();
+        let ready = Answer::success(&[world.media.url("/clip.mp4")]);
+        world.job("147", Answer::processing().then(ready));
+        let waits = ["--timeout", "--wait", "--deadline", "--idle-timeout", "--connect-timeout"];
+        let args: Vec<&str> = waits.iter().flat_map(|option| [*option, long]).collect();
+        world.get(&["147"]).args(&args).run().exits(0);
+        world.holds("147", 0, &clip);
+    }
 }
 
 #[test]

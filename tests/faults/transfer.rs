@@ -136,6 +136,15 @@ fn bytes_in_an_encoding_that_was_not_asked_for_are_not_taken_for_media() {
     let (world, _) =
         each_is_left_for_its_mirror(vec![gzip(&packed).into(), gzip(&Content::mp4(1, 60_000)).into()]);
     assert_eq!(causes(&world, 0), ["encoded"]);
+    let clip = Content::mp4(1, 60_000);
+    let said = |said: &[u8]| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nContent-Encoding: ", clip.len());
+        Answer::verbatim([head.as_bytes(), said, b"\r\n\r\n", &clip.bytes()].concat()).into()
+    };
+    let twice = Answer::file(&clip).header("Content-Encoding", "identity");
+    let twice = twice.also_header("Content-Encoding", "gzip").into();
+    let (world, _) = each_is_left_for_its_mirror(vec![twice, said(b"gzip\xff"), said(b"identity, gzip")]);
+    assert!((0..3).all(|place| causes(&world, place) == ["encoded"]));
     let world = one_source(gzip(&packed), Content::gif(1, 10));
     world.get(&["147"]).args(&SOON).run().exits(1);
     assert_eq!(world.names("147"), ["manifest.json"]);

@@ -22,6 +22,26 @@ fn lengths_that_contradict_each_other_or_are_no_numbers_lead_to_the_mirror() {
 }
 
 #[test]
+fn a_body_that_is_coded_in_another_way_than_in_chunks_leads_to_the_mirror() {
+    let body = Content::mp4(1, 50_000).bytes();
+    let coded = |lines: &str| -> Script {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n{lines}\r\n\r\n");
+        Answer::verbatim([head.into_bytes(), body.clone()].concat()).into()
+    };
+    let (world, _) = each_is_left_for_its_mirror(vec![
+        coded("Transfer-Encoding: identity"),
+        coded("Transfer-Encoding: gzip"),
+        coded("Transfer-Encoding: chunked, identity"),
+        coded("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity"),
+        coded("Transfer-Encoding: "),
+    ]);
+    assert!((0..5).all(|place| causes(&world, place) == ["malformed"]));
+    let twice = Answer::file(&Content::mp4(1, 50_000)).framing(Framing::Chunked);
+    let twice = twice.header("Transfer-Encoding", "gzip");
+    each_is_left_for_its_mirror(vec![twice.into()]);
+}
+
+#[test]
 fn headers_without_measure_lead_to_the_mirror() {
     let file = Answer::file(&Content::mp4(1, 50_000));
     let flood = |line: &str, bytes: usize| {

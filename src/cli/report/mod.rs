@@ -35,6 +35,7 @@ use super::error::CliError;
 use bars::Bars;
 use desk::{Desk, Shared, Show};
 use failed::FailedList;
+pub(crate) use failed::draft_path;
 use log::LogWriter;
 pub(crate) use look::Shown;
 use look::{Look, Terminal};
