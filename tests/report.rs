@@ -15,7 +15,9 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
-use support::{Answer, Content, World};
+use std::process::Command;
+
+use support::{Answer, Content, KEY, World};
 
 /// A world in which jobs end in all the ways that need no waiting.
 fn world_of_all_ends() -> World {
@@ -147,4 +149,22 @@ fn failures_are_the_last_words_grouped_by_cause_with_the_way_to_try_again() {
         say("7 4", "the prompt \\u{1b}[31mwas refused"),
     ];
     assert!(either.iter().any(|words| words == last), "{last}\nnot one of {either:#?}");
+}
+
+#[test]
+fn the_way_to_try_again_says_where_the_key_is() {
+    let world = world_of_all_ends();
+    let key = world.path("home/my key");
+    std::fs::write(&key, KEY).unwrap();
+    let get = world.get(&["4"]).args(&["--key-file".into(), key]).key(None::<&str>);
+    let told = get.quietly().run().exits(1).stderr();
+    let (_, again) = told.split_once("again: vfetch ").unwrap();
+    let again = again.lines().next().unwrap();
+    let program = env!("CARGO_BIN_EXE_vfetch");
+    let rerun = Command::new("sh")
+        .args(["-c", &format!("exec \"$0\" {again}"), program])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert_eq!(rerun.status.code(), Some(1), "{again}: {}", String::from_utf8_lossy(&rerun.stderr));
 }

@@ -95,7 +95,7 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
     let stop = archive::archive(&session, refs).await;
-    let retry_command = (!args.only_once).then(|| retry_command(&args.output, &defaults));
+    let retry_command = (!args.only_once).then(|| retry_command(&args.output, &args.account, &defaults));
     let how = report::Finish {
         stop: stop.as_ref(),
         signal: caught.number(),
@@ -203,13 +203,22 @@ impl GetArgs {
 
 /// The command that tries jobs again, without their references. Those that the console names stand for themselves only
 /// where bare ids belong to the default family.
-pub(crate) fn retry_command(output: &Path, defaults: &Defaults) -> String {
+pub(crate) fn retry_command(output: &Path, account: &AccountArgs, defaults: &Defaults) -> String {
     let mut words = vec![format!("vfetch get -o {}", report::quoted(&output.display().to_string()))];
     if defaults.origin.as_str() != DEFAULT_ORIGIN {
         words.push(format!("--base-url {}", defaults.origin));
     }
     if defaults.family.name() != DEFAULT_FAMILY {
         words.push(format!("--family {DEFAULT_FAMILY}"));
+    }
+    let options = account
+        .key
+        .options()
+        .into_iter()
+        .chain(account.ca_cert.iter().map(|file| ("--ca-cert", file.display().to_string())));
+    words.extend(options.map(|(option, value)| format!("{option} {}", report::quoted(&value))));
+    if account.allow_private_hosts {
+        words.push("--allow-private-hosts".into());
     }
     words.join(" ")
 }

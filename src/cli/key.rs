@@ -37,6 +37,15 @@ impl KeyArgs {
         self.key_file.is_some() || self.key_command.is_some() || in_environment()
     }
 
+    /// What a command line has to say of where the key is; nothing where it is in the environment, or came from
+    /// standard input.
+    pub(crate) fn options(&self) -> Vec<(&'static str, String)> {
+        let file = self.key_file.as_ref().filter(|_| !self.is_stdin());
+        let file = file.map(|file| ("--key-file", file.display().to_string()));
+        let command = self.key_command.clone().map(|command| ("--key-command", command));
+        file.into_iter().chain(command).collect()
+    }
+
     /// Reads the key.
     pub(crate) fn read(&self) -> Result<ApiKey, CliError> {
         let (text, place) = match (&self.key_file, &self.key_command) {

@@ -56,7 +56,7 @@ pub(crate) async fn run(args: ResumeArgs) -> Result<u8, CliError> {
     let caught = signals::watch(session.stop_token())?;
     let which = Which { origin: defaults.origin.clone(), gone: args.gone };
     let stop = resume::resume(&session, &which).await;
-    let retry_command = get::retry_command(archive, &defaults);
+    let retry_command = get::retry_command(archive, &args.account, &defaults);
     let how =
         report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: Some(&retry_command) };
     let summary = console.finish(&how);

@@ -121,7 +121,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<u8, CliError> {
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
     let stop = rounds(&args, &session, &scope, &console).await;
-    let retry_command = get::retry_command(&args.output, &defaults);
+    let retry_command = get::retry_command(&args.output, &args.account, &defaults);
     let how =
         report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: Some(&retry_command) };
     let summary = console.finish(&how);
