@@ -11,7 +11,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
@@ -94,33 +93,33 @@ fn results_are_accepted_by_sha256sum_and_are_the_same_on_a_rerun() {
 }
 
 #[test]
-fn a_list_of_failed_jobs_is_read_by_the_next_run_which_writes_its_own_or_none() {
+fn a_list_of_failed_jobs_is_read_and_rewritten_by_the_next_run_and_gone_in_the_end() {
     let world = world_of_all_ends();
-    let lists = ["first.txt", "second.txt"].map(|name| world.path(name));
-    let get = |refs: &[&str], list: &Path| {
-        let get = world.get(refs).args(&["--wait", "0", "--failed"]).args(&[list]);
-        get.may_write(list)
+    let list = world.path("failed.txt");
+    let get = |refs: &[&str]| {
+        let get = world.get(refs).args(&["--wait", "0", "--failed"]).args(&[list.as_path()]);
+        get.may_write(&list)
     };
-    let sorted = |list: &Path| {
-        let text = std::fs::read_to_string(list).unwrap();
+    let sorted = || {
+        let text = std::fs::read_to_string(&list).unwrap();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.sort();
         lines
     };
-    get(&["1", "4", "5", "6"], &lists[0]).run().exits(1).says("again: vfetch get -o");
-    assert_eq!(sorted(&lists[0]), ["4", "5", "6"]);
+    get(&["1", "4", "5", "6"]).run().exits(1).says("again: vfetch get -o");
+    assert_eq!(sorted(), ["4", "5", "6"]);
 
     let clip = world.content(Content::gif(2, 30_000));
     let late = world.media.on("/late.gif", Answer::file(&clip));
     for id in ["4", "6"] {
         world.job(id, Answer::success(std::slice::from_ref(&late)));
     }
-    get(&[], &lists[1]).args(&["-i"]).args(&[lists[0].as_path()]).run().exits(1);
-    assert_eq!(sorted(&lists[1]), ["5"]);
+    get(&[]).args(&["-i"]).args(&[list.as_path()]).run().exits(1);
+    assert_eq!(sorted(), ["5"]);
 
     world.media.on("/dead.gif", Answer::file(&clip));
-    get(&[], &lists[0]).args(&["-i"]).args(&[lists[1].as_path()]).run().exits(0);
-    assert!(!lists[0].exists());
+    get(&[]).args(&["-i"]).args(&[list.as_path()]).run().exits(0);
+    assert!(!list.exists());
 }
 
 #[test]

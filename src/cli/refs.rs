@@ -59,10 +59,9 @@ impl RefArgs {
         Ok(Box::new(given.into_iter().chain(lists.into_iter().flatten())))
     }
 
-    /// The files that are read.
+    /// The saved answers that are read.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        let answers = self.refs.iter().filter(|text| is_answer_file(text)).map(Path::new);
-        answers.chain(self.input.iter().map(PathBuf::as_path).filter(|path| *path != Path::new("-")))
+        self.refs.iter().filter(|text| is_answer_file(text)).map(Path::new)
     }
 
     /// Whether standard input is one of the lists.

@@ -1,7 +1,7 @@
 //! The list of jobs that did not end complete, for `get -i`.
 //!
-//! It is written as jobs end, beside its final name, and put in place at the end of the run: until then the old list may
-//! be of use. A run without failures leaves no list, and takes an old one away. What is no regular file, a pipe
+//! It is written as jobs end, beside its final name, and put in place at the end of the run: the old list may be the one
+//! that is being read. A run without failures leaves no list, and takes an old one away. What is no regular file, a pipe
 //! or a terminal, is written to directly.
 
 use std::fs::File;
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_list_is_replaced_only_at_the_end() {
+    fn the_list_that_is_being_read_is_replaced_only_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("failed.txt");
         std::fs::write(&path, "1\n2\n3\n").unwrap();
