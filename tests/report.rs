@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::json;
-use std::process::Command;
+use support::{Answer, Content, KEY, World};
 
 /// A world in which jobs end in all the ways that need no waiting.
 fn world_of_all_ends() -> World {
