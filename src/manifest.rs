@@ -32,7 +32,7 @@ const USUAL: usize = 0x0800;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// The service was still working when it was last asked.
+    /// The service was still working when it was last asked, or the run ended before anything came of its answer.
     Pending,
     /// Every output is here.
     Complete,
