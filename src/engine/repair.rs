@@ -18,6 +18,7 @@ mod outcome;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ use crate::layout::{self, Key};
 use crate::manifest::{FileRecord, Manifest};
 use crate::mend::{self, Left, Mended, Offers, Outcome, RecordState, Repair, Step};
 use crate::retry::{Cause, Class, Failure};
-use crate::store::{Found, Record, Staging, Store, StoreError};
+use crate::store::{Found, Record, Staging, Store, StoreError, Version};
 use crate::verdict::{Finding, Verdict};
 use copy::{Copied, Copies};
 use outcome::{outcome, why_incomplete};
@@ -197,8 +198,8 @@ impl Mender {
             }
         };
         let mended = match (state, found) {
-            (RecordState::Sound, Ok(Record::Sound(manifest, _))) => {
-                self.mend_files(&mut case, *manifest).await
+            (RecordState::Sound, Ok(Record::Sound(manifest, version))) => {
+                self.mend_files(&mut case, *manifest, version).await
             }
             (RecordState::Lost, _) => self.mend_record(&mut case).await,
             (RecordState::Sound | RecordState::Newer, _) => Ok(()),
@@ -223,7 +224,7 @@ impl Mender {
     }
 
     /// The record is sound: its bad files are replaced, and what it does not name is put aside.
-    async fn mend_files(&self, case: &mut Case, manifest: Manifest) -> Result<(), Error> {
+    async fn mend_files(&self, case: &mut Case, manifest: Manifest, version: Version) -> Result<(), Error> {
         let Ok(job) = manifest.job.to_job() else { return Ok(()) };
         case.before.clone_from(&manifest.files);
         let bad = case.bad();
@@ -231,8 +232,11 @@ impl Mender {
             .findings
             .iter()
             .filter(|finding| mend::file(&finding.verdict, Offers::default()) == Step::PutAside);
-        let extra = extra.map(|finding| finding.name.clone()).collect();
-        self.put_aside(&case.folder, extra).await?;
+        let extra: Vec<String> = extra.map(|finding| finding.name.clone()).collect();
+        if !extra.is_empty() {
+            self.fence(&job, &manifest, version).await?;
+            self.put_aside(&case.folder, extra).await?;
+        }
         let copied = self.copy(case, &job, &manifest, &bad).await?;
         let left: Vec<String> =
             bad.into_iter().filter(|name| !copied.iter().any(|copied| copied.file.path == *name)).collect();
@@ -252,6 +256,22 @@ impl Mender {
     }
 
     /// Copies what twins and the other archive have of these files, and of files that were lost before.
+    /// Makes sure that no other machine is about to name what is put aside next: one whose commit is under way finds
+    /// another record than it began with, and begins anew. On this machine the lock does that.
+    async fn fence(&self, job: &JobRef, manifest: &Manifest, version: Version) -> Result<(), StoreError> {
+        if !self.store.has_other_writers() {
+            return Ok(());
+        }
+        let found = Found::Record(Box::new(manifest.clone()), version);
+        let mut same = record::base(job, &found);
+        // A record that is equal to the last byte would keep nobody out.
+        while same.updated_at == manifest.updated_at {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            same = record::base(job, &found);
+        }
+        self.store.commit(&self.staging, job, Vec::new(), same, Some(version)).await.map(drop)
+    }
+
     async fn copy(
         &self,
         case: &Case,

@@ -293,6 +293,12 @@ impl Store {
         }
     }
 
+    /// Whether other machines may commit at the same time: the lock of a staging area keeps out those of this one only.
+    #[must_use]
+    pub fn has_other_writers(&self) -> bool {
+        matches!(self.inner, Inner::Remote(_))
+    }
+
     /// What lies in the private folder: parts of unfinished downloads, and files that were put aside. Blocks.
     pub fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
         match &self.inner {

@@ -18,7 +18,9 @@
 //! 5. Files that only the old record named are removed, if the new one is complete and has another for their output.
 //!
 //! A name may be used again only while nobody is left who would still remove what had it before. Hence each object has
-//! one remover at most: the commit whose record no longer names it, or, before any record did, the one that made it.
+//! one remover at most: the commit whose record no longer names it, or, before any record did, the one that made it. A
+//! repair puts an object aside only after it has swapped the job's record for one that says the same: a commit that
+//! was about to name the object gets a conflict.
 //!
 //! A commit that is cut short leaves whole objects without a record, and of a large file perhaps pieces; a lifecycle rule
 //! of the bucket for unfinished uploads removes those.

@@ -271,6 +271,30 @@ fn every_command_takes_a_bucket() {
 }
 
 #[test]
+fn a_repair_swaps_the_record_before_it_puts_aside_what_another_machine_may_be_about_to_name() {
+    let Some(cloud) = Cloud::new() else { return };
+    let world = &cloud.world;
+    let clip = world.content(Content::mp4(1, 50_000));
+    world.job("147", Reply::success(&[world.media.on("/147.mp4", Reply::file(&clip))]));
+    cloud.get(&["147"]).run().exits(0);
+    let before = world.manifest("147").unwrap();
+    cloud.put("147/147-1.mp4", b"on its way");
+    let staging = world.archive();
+    cloud.proxy.seen();
+    cloud.command("repair", &["--offline", "--staging", staging.to_str().unwrap()]).run().exits(0);
+    let requests = cloud.proxy.seen();
+    let first = |method: &str, part: &str| {
+        let found = requests.iter().position(|seen| seen.method == method && seen.target.contains(part));
+        found.unwrap_or_else(|| panic!("no {method} of {part}: {requests:#?}"))
+    };
+    assert!(first("PUT", "147/manifest.json") < first("DELETE", "147-1.mp4"), "{requests:#?}");
+    let after = world.manifest("147").unwrap();
+    assert_ne!(before["updated_at"], after["updated_at"], "a commit over the record that was is a conflict");
+    assert_eq!(before["files"], after["files"]);
+    cloud.command("verify", &[]).run().exits(0);
+}
+
+#[test]
 fn a_bucket_that_turns_us_away_midway_ends_every_command_and_is_no_damage() {
     let Some(cloud) = Cloud::new() else { return };
     let world = &cloud.world;
