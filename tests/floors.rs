@@ -15,6 +15,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("job", &[]),
     ("media", &[]),
     ("retry", &[]),
+    ("nesting", &[]),
     ("sha256", &[]),
     ("manifest", &["job", "retry", "sha256"]),
     ("layout", &["job", "manifest", "sha256"]),
@@ -36,7 +37,8 @@ const FLOORS: &[(&str, &[&str])] = &[
         "engine",
         &[
             "census", "closure", "digests", "event", "job", "layout", "lifetime", "listing", "manifest",
-            "media", "mend", "mention", "net", "plan", "reply", "retry", "sha256", "store", "verdict",
+            "media", "mend", "mention", "nesting", "net", "plan", "reply", "retry", "sha256", "store",
+            "verdict",
         ],
     ),
     (
