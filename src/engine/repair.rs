@@ -255,7 +255,6 @@ impl Mender {
         }
     }
 
-    /// Copies what twins and the other archive have of these files, and of files that were lost before.
     /// Makes sure that no other machine is about to name what is put aside next: one whose commit is under way finds
     /// another record than it began with, and begins anew. On this machine the lock does that.
     async fn fence(&self, job: &JobRef, manifest: &Manifest, version: Version) -> Result<(), StoreError> {
@@ -272,6 +271,7 @@ impl Mender {
         self.store.commit(&self.staging, job, Vec::new(), same, Some(version)).await.map(drop)
     }
 
+    /// Copies what twins and the other archive have of these files, and of files that were lost before.
     async fn copy(
         &self,
         case: &Case,
