@@ -270,6 +270,12 @@ impl<D: Disk> Assembly<D> {
         }
     }
 
+    /// Whether the digest would be there sooner if other transfers went on first.
+    #[must_use]
+    pub fn waits_for_company(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.hasher.waits_for_company())
+    }
+
     /// Judges the whole; `delimited` says whether the protocol vouches for its end. What is refused is gone.
     pub fn finish(&mut self, delimited: bool) -> Result<Whole<D>, Failure> {
         let Some(open) = self.open.take() else { return Err(Failure::new(Cause::Empty, "")) };

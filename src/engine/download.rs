@@ -1,8 +1,8 @@
 //! One attempt at one source: bytes from the network, hashed, staged, judged, proven.
 //!
 //! A [`Draft`] is what the attempts at one output share: its [`Assembly`], and the session that it reports to. Each
-//! chunk is written right where it is received, while it is in the cache, and hashed there too as long as there is a
-//! transfer for each core ([`super::hasher`]).
+//! chunk is written right where it is received, while it is in the cache, and hashed there too, in turn with those of other
+//! transfers, as long as there is a transfer for each core ([`super::hasher`]).
 
 use std::time::Duration;
 
@@ -202,6 +202,9 @@ impl<'a> Draft<'a> {
 
     /// Judges the whole, and proves it. `delimited` says whether the protocol vouches for its end.
     async fn prove(&mut self, delimited: bool) -> Result<(Proven, MediaKind), Stopped> {
+        if self.assembly.waits_for_company() {
+            tokio::task::yield_now().await;
+        }
         let reached_bytes = self.assembly.bytes();
         let whole = self.assembly.finish(delimited);
         let whole = whole.map_err(|failure| Stopped::Source { failure, reached_bytes })?;

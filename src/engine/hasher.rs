@@ -1,8 +1,11 @@
 //! The digest of a file as its bytes come: computed where they are received, or on a thread beside while a core is idle.
 //!
-//! With a transfer for each core, hashing in place is fastest: the bytes are in that core's cache. A large file that comes
-//! alone is bound by its one thread, so its bytes go over to a second one, which holds a few of them at most. The hasher
-//! moves there and back as transfers begin and end ([`Cores`] counts them), and always stands at a byte that it can name.
+//! With a transfer for each core, hashing in place is fastest: the bytes are in that core's cache. Where several files come
+//! on one thread, their bytes are hashed in turn ([`turns`]). A large file that comes alone is bound by its one thread, so
+//! its bytes go over to a second one, which holds a few of them at most. The hasher moves there and back as transfers
+//! begin and end ([`Cores`] counts them), and always stands at a byte that it can name.
+
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +17,7 @@ use md5::{Digest as _, Md5};
 
 use crate::sha256::{Digest, Sha256};
 use crate::store::staging::Checkpoint;
+use turns::{Stream, Turns};
 
 /// So many bytes of a file pass before the first look at what the cores do, and between two of them: hashing fewer
 /// takes no longer than moving the hasher.
@@ -27,6 +31,7 @@ pub struct Cores {
     all: usize,
     busy: AtomicUsize,
     step: u64,
+    turns: Turns,
 }
 
 impl Cores {
@@ -39,7 +44,7 @@ impl Cores {
     /// So many, and whether a file gets a second one is looked at each time so many of its bytes have come.
     #[must_use]
     pub fn new(all: usize, step: u64) -> Arc<Self> {
-        Arc::new(Self { all, busy: AtomicUsize::new(0), step })
+        Arc::new(Self { all, busy: AtomicUsize::new(0), step, turns: Turns::default() })
     }
 
     /// Counts a core as busy for as long as the guard lives, be there one or not.
@@ -82,7 +87,7 @@ pub(super) struct Hasher {
 
 #[derive(Debug)]
 enum Place {
-    Here(State),
+    Here(Stream),
     Beside(Beside),
 }
 
@@ -101,6 +106,7 @@ struct Beside {
     _core: Core,
 }
 
+#[derive(Debug)]
 enum Work {
     Bytes(Bytes),
     Mark,
@@ -123,16 +129,16 @@ impl Hasher {
     /// One that has taken these bytes in already.
     pub(super) fn at(cores: Arc<Cores>, sha256: Sha256) -> Self {
         let bytes = sha256.bytes();
-        let place = Place::Here(State { sha256, md5: None });
+        let place = Place::Here(Stream::at(State { sha256, md5: None }));
         Self { cores, place, looked_at: bytes, bytes, marked: None }
     }
 
     /// Computes an MD5 besides, of a file of which nothing has come.
     pub(super) fn want_md5(&mut self) {
         if self.bytes == 0
-            && let Place::Here(state) = &mut self.place
+            && let Place::Here(stream) = &self.place
         {
-            state.md5 = Some(Md5::new());
+            stream.want_md5();
         }
     }
 
@@ -140,7 +146,7 @@ impl Hasher {
     pub(super) fn take(&mut self, bytes: Bytes) {
         self.bytes += bytes.len() as u64;
         match &mut self.place {
-            Place::Here(state) => state.take(&bytes),
+            Place::Here(stream) => self.cores.turns.take(stream, bytes),
             Place::Beside(beside) => {
                 // The thread ends before its queue does only by a panic, which goes on in here.
                 if beside.queue.send(Work::Bytes(bytes)).is_err() {
@@ -161,7 +167,7 @@ impl Hasher {
     /// Marks the byte that it stands at. The mark may come later.
     pub(super) fn mark(&mut self) {
         match &self.place {
-            Place::Here(state) => self.marked = Some(state.mark()),
+            Place::Here(stream) => stream.mark(),
             Place::Beside(beside) => {
                 if beside.queue.send(Work::Mark).is_err() {
                     self.come_back();
@@ -172,12 +178,11 @@ impl Hasher {
 
     /// The furthest mark that has come since it was last asked for.
     pub(super) fn marked(&mut self) -> Option<Checkpoint> {
-        if let Place::Beside(beside) = &self.place
-            && let Some(mark) = beside.marks.try_iter().last()
-        {
-            self.marked = Some(mark);
-        }
-        self.marked.take()
+        let mark = match &self.place {
+            Place::Here(stream) => stream.marked(),
+            Place::Beside(beside) => beside.marks.try_iter().last(),
+        };
+        mark.or_else(|| self.marked.take())
     }
 
     /// Catches up with what it was given, and marks that byte.
@@ -186,17 +191,24 @@ impl Hasher {
         self.mark();
     }
 
+    /// Whether it has something left to take in that could go faster with the bytes of other files.
+    pub(super) fn waits_for_company(&self) -> bool {
+        matches!(&self.place, Place::Here(stream) if stream.is_waiting())
+    }
+
     /// The digests of all that it was given.
     pub(super) fn finish(self) -> (Digest, Option<[u8; 16]>) {
-        let State { sha256, md5 } = self.place.into_state();
+        let State { sha256, md5 } = self.place.into_state(&self.cores);
         (sha256.digest(), md5.map(|md5| md5.finalize().into()))
     }
 
     fn go_beside(&mut self) {
-        let Place::Here(state) = &self.place else { return };
+        let Place::Here(stream) = &self.place else { return };
         let Some(core) = self.cores.idle() else { return };
         let ((queue, work), (marks_in, marks)) = (sync_channel(QUEUE), channel());
-        let mut state = state.clone();
+        self.cores.turns.catch_up(stream);
+        self.marked = stream.marked().or_else(|| self.marked.take());
+        let mut state = stream.state();
         let hash = move || {
             for work in work {
                 match work {
@@ -214,15 +226,19 @@ impl Hasher {
     }
 
     fn come_back(&mut self) {
-        self.place = Place::Here(std::mem::take(&mut self.place).into_state());
+        let state = std::mem::take(&mut self.place).into_state(&self.cores);
+        self.place = Place::Here(Stream::at(state));
     }
 }
 
 impl Place {
     /// What it has come to, after all that it was given.
-    fn into_state(self) -> State {
+    fn into_state(self, cores: &Cores) -> State {
         match self {
-            Self::Here(state) => state,
+            Self::Here(stream) => {
+                cores.turns.catch_up(&stream);
+                stream.state()
+            }
             Self::Beside(Beside { queue, thread, .. }) => {
                 drop(queue);
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -233,7 +249,7 @@ impl Place {
 
 impl Default for Place {
     fn default() -> Self {
-        Self::Here(State::default())
+        Self::Here(Stream::default())
     }
 }
 

@@ -106,6 +106,8 @@ impl Http {
                 .redirect(Policy::custom(move |attempt| follow(attempt, allowed)))
                 .dns_resolver(Arc::new(FilteringResolver(allowed)))
                 .http1_only()
+                // What is tried again, and when, is for whoever asks.
+                .retry(reqwest::retry::never())
         })?;
         Ok(Self {
             client,
