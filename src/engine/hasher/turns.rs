@@ -17,6 +17,9 @@ use crate::store::staging::Checkpoint;
 /// So many bytes of a file wait at most; more would leave the cache before they are hashed.
 const WAITING: usize = 512 * 1024;
 
+/// Fewer bytes at once than these are hashed sooner than they find company.
+const FEW: usize = 32 * 1024;
+
 /// A file's hash, and what it is still to take in.
 #[derive(Debug, Default)]
 pub(super) struct Stream(Arc<Mutex<Inner>>);
@@ -74,6 +77,10 @@ impl Turns {
     /// Takes a stream's next bytes in, at once or when those of others are here.
     pub(super) fn take(&self, stream: &Stream, bytes: Bytes) {
         let mut inner = lock(&stream.0);
+        if inner.work.is_empty() && bytes.len() < FEW {
+            inner.state.take(&bytes);
+            return;
+        }
         inner.bytes += bytes.len();
         inner.work.push(Work::Bytes(bytes));
         let (is_first, is_full) = (inner.work.len() == 1, inner.bytes >= WAITING);
@@ -192,19 +199,32 @@ mod tests {
         let waiting = || streams.iter().filter(|stream| stream.is_waiting()).count();
         for (place, stream) in streams.iter().enumerate() {
             assert_eq!(waiting(), place);
-            turns.take(stream, bytes(1_000 + place, place));
+            turns.take(stream, bytes(FEW + place, place));
         }
         assert_eq!(waiting(), 0);
         for (place, stream) in streams.iter().enumerate() {
-            assert_eq!(digest(stream), Digest::of(&bytes(1_000 + place, place)));
+            assert_eq!(digest(stream), Digest::of(&bytes(FEW + place, place)));
         }
         assert!(lock(&turns.0).is_empty());
     }
 
     #[test]
+    fn few_bytes_are_hashed_at_once_unless_others_of_their_file_wait() {
+        let (turns, stream) = (Turns::default(), Stream::default());
+        turns.take(&stream, bytes(FEW - 1, 0));
+        assert!(!stream.is_waiting());
+        turns.take(&stream, bytes(FEW, 1));
+        turns.take(&stream, bytes(1, 2));
+        assert_eq!(lock(&stream.0).work.len(), 2);
+        turns.catch_up(&stream);
+        let all = [bytes(FEW - 1, 0), bytes(FEW, 1), bytes(1, 2)];
+        assert_eq!(digest(&stream), Digest::of(&all.concat()));
+    }
+
+    #[test]
     fn no_more_bytes_of_a_file_wait_than_few() {
         let (turns, [full, other]) = (Turns::default(), [(); 2].map(|()| Stream::default()));
-        turns.take(&other, bytes(10, 0));
+        turns.take(&other, bytes(FEW, 0));
         turns.take(&full, bytes(WAITING - 1, 1));
         assert!(full.is_waiting());
         turns.take(&full, bytes(1, 2));
@@ -218,16 +238,16 @@ mod tests {
     fn who_came_on_another_thread_or_is_gone_is_no_company() {
         let (turns, [here, there]) = (Turns::default(), [(); 2].map(|()| Stream::default()));
         thread::scope(|scope| {
-            scope.spawn(|| turns.take(&there, bytes(10, 1)));
+            scope.spawn(|| turns.take(&there, bytes(FEW, 1)));
         });
-        turns.take(&Stream::default(), bytes(10, 2));
-        turns.take(&here, bytes(10, 3));
+        turns.take(&Stream::default(), bytes(FEW, 2));
+        turns.take(&here, bytes(FEW, 3));
         turns.catch_up(&here);
         assert!(!here.is_waiting());
         assert!(there.is_waiting());
         assert_eq!(lock(&turns.0).len(), 1, "nothing is left of those that are gone");
         turns.catch_up(&there);
-        assert_eq!(digest(&there), Digest::of(&bytes(10, 1)));
+        assert_eq!(digest(&there), Digest::of(&bytes(FEW, 1)));
     }
 
     #[test]
@@ -250,7 +270,7 @@ mod tests {
                             done.send((file, digest(&stream))).expect("it listens");
                             continue;
                         }
-                        turns.take(&stream, bytes(997 * (chunk % 7) + file, chunk));
+                        turns.take(&stream, bytes(9_973 * (chunk % 7) + file, chunk));
                         if chunk % 13 == file % 13 {
                             turns.catch_up(&stream);
                         }
@@ -262,7 +282,7 @@ mod tests {
             let digests: Vec<_> = ended.iter().take(16).collect();
             for (file, digest) in digests {
                 let all: Vec<Bytes> =
-                    (0..CHUNKS).map(|chunk| bytes(997 * (chunk % 7) + file, chunk)).collect();
+                    (0..CHUNKS).map(|chunk| bytes(9_973 * (chunk % 7) + file, chunk)).collect();
                 assert_eq!(digest, Digest::of(&all.concat()));
             }
             for queue in &queues {
@@ -280,7 +300,7 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         let step = prop_oneof![
-            6 => (0_usize..3_000).prop_map(Step::Take),
+            6 => (0..2 * FEW).prop_map(Step::Take),
             1 => (WAITING - 2_000..WAITING + 2_000).prop_map(Step::Take),
             2 => Just(Step::Mark),
             1 => Just(Step::CatchUp),
