@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
-use vfetch::net::lane::{Lanes, Outcome};
+use vfetch::net::lane::{DEFAULT_PATIENCE, Lanes, Outcome};
 
 /// The most requests at once that vfetch sends to a host, unless the user says otherwise.
 const MOST: usize = 64;
@@ -223,7 +223,7 @@ async fn work(host: Host, client: Client) -> (u64, u64, u64) {
     let began = now();
     let end = began + host.takes();
     let server = Arc::new(Mutex::new(Server::new(host, began)));
-    let lanes = Arc::new(Lanes::new(MOST));
+    let lanes = Arc::new(Lanes::new(MOST, DEFAULT_PATIENCE));
     let (tasks, slots) = match client {
         Client::Lane => (TASKS, TASKS),
         Client::Fixed(window) => (window, window),

@@ -60,15 +60,7 @@ impl Reporter for Watch {
 /// Works on all of these jobs with the real engine; what it did.
 async fn run(look_alike: &LookAlike, store: &Store, refs: &[String]) -> Summary {
     let defaults = Defaults::new(&look_alike.base_url(), None).unwrap();
-    let clients = ClientOptions {
-        origin: defaults.origin.clone(),
-        ca_certificates: Vec::new(),
-        allow_private_hosts: false,
-        max_per_host: 64,
-        max_idle_per_host: 64,
-        connect_within: Duration::from_secs(10),
-        idle: Duration::from_secs(30),
-    };
+    let clients = ClientOptions::new(defaults.origin.clone());
     let api = Api::new(ApiKey::new(KEY.into()).unwrap(), &clients).unwrap();
     let http = Http::new(&clients).unwrap();
     let watch = Arc::new(Watch::default());

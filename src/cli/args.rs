@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ArgAction;
 use vfetch::engine::Options;
 use vfetch::job::{DEFAULT_ORIGIN, Defaults};
-use vfetch::net::{Api, ClientOptions, DEFAULT_CONNECT_WITHIN, DEFAULT_IDLE, Http};
+use vfetch::net::{Api, ClientOptions, Http};
 use vfetch::store::{Open, Store};
 use vfetch::text::Redactor;
 
@@ -62,6 +62,7 @@ impl AccountArgs {
             max_idle_per_host: within_limits(transfer.max_per_host.min(transfer.jobs)),
             connect_within: transfer.connect_timeout,
             idle: transfer.idle_timeout,
+            patience: transfer.timeout,
         };
         Ok((Api::new(self.key.read()?, &options)?, Http::new(&options)?))
     }
@@ -69,13 +70,11 @@ impl AccountArgs {
     /// The API's client alone, for what reads no media.
     pub(crate) fn api(&self, defaults: &Defaults) -> Result<Api, CliError> {
         let options = ClientOptions {
-            origin: defaults.origin.clone(),
             ca_certificates: self.ca_certificates()?,
             allow_private_hosts: self.allow_private_hosts,
             max_per_host: 1,
             max_idle_per_host: 1,
-            connect_within: DEFAULT_CONNECT_WITHIN,
-            idle: DEFAULT_IDLE,
+            ..ClientOptions::new(defaults.origin.clone())
         };
         Ok(Api::new(self.key.read()?, &options)?)
     }
@@ -103,7 +102,7 @@ pub(crate) struct TransferArgs {
     /// How long a job that is still processing is waited for; 0 asks once.
     #[arg(long, value_name = "DURATION", env = "VFETCH_WAIT", default_value = "20m", value_parser = values::duration)]
     pub(crate) wait: Duration,
-    /// How long a whole job may take, whatever progress it makes.
+    /// How long a whole job may take, whatever progress it makes, and how long a host may refuse everything.
     #[arg(long, value_name = "DURATION", env = "VFETCH_TIMEOUT", default_value = "6h", value_parser = values::duration)]
     pub(crate) timeout: Duration,
     /// How often in a row a source or the API may fail in a way that may pass; new bytes begin the count again.

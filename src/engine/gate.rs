@@ -242,10 +242,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::net::lane::DEFAULT_PATIENCE;
     use crate::retry::Cause;
 
     fn gate(slots: usize, per_host: usize) -> Arc<Gate> {
-        Gate::new(slots, Arc::new(Lanes::new(per_host)))
+        Gate::new(slots, Arc::new(Lanes::new(per_host, DEFAULT_PATIENCE)))
     }
 
     /// How many slots are free, and how many hosts are waited for.
@@ -380,6 +381,30 @@ mod tests {
                 Some(Cause::Unreachable)
             );
         }
+        assert_eq!(state(&gate), (8, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_says_later_for_ever_holds_nobody_longer_than_patience() {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let gate = Gate::new(8, Arc::new(Lanes::new(4, minutes(10))));
+        let began = crate::engine::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        for order in 0..500 {
+            let gate = Arc::clone(&gate);
+            tasks.spawn(async move {
+                loop {
+                    match gate.enter("later.test", rank(0, order)).await {
+                        Ok(turn) => turn.end(Outcome::Complaint(Some(minutes(1)))),
+                        Err(failure) => return failure.cause,
+                    }
+                }
+            });
+        }
+        while let Some(cause) = tasks.join_next().await {
+            assert_eq!(cause.unwrap(), Cause::RateLimited);
+        }
+        assert!(began.elapsed() >= minutes(10) && began.elapsed() <= minutes(11), "{:?}", began.elapsed());
         assert_eq!(state(&gate), (8, 0));
     }
 

@@ -59,7 +59,7 @@ impl Api {
             client,
             redactor: Redactor::new(&key),
             key,
-            lanes: Lanes::new(options.max_per_host),
+            lanes: Lanes::new(options.max_per_host, options.patience),
             listing: AtomicUsize::new(0),
         })
     }
@@ -216,15 +216,7 @@ mod tests {
 
     async fn ask(answer: String) -> (Result<Reply, Failure>, String) {
         let (origin, served) = serve(answer);
-        let options = ClientOptions {
-            origin: Origin::of(&Url::parse(&origin).unwrap()).unwrap(),
-            ca_certificates: Vec::new(),
-            allow_private_hosts: false,
-            max_per_host: 8,
-            max_idle_per_host: 8,
-            connect_within: Duration::from_secs(10),
-            idle: Duration::from_secs(30),
-        };
+        let options = ClientOptions::new(Origin::of(&Url::parse(&origin).unwrap()).unwrap());
         let api = Api::new(ApiKey::new(KEY.into()).unwrap(), &options).unwrap();
         let job = Defaults::new(&origin, None).unwrap().parse("147").unwrap().job;
         let reply = api.fetch(&job, 0).await;
@@ -253,15 +245,7 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let elsewhere = format!("http://{}", listener.local_addr().unwrap());
         let origin = Origin::of(&Url::parse("http://127.0.0.1:9").unwrap()).unwrap();
-        let options = ClientOptions {
-            origin,
-            ca_certificates: Vec::new(),
-            allow_private_hosts: true,
-            max_per_host: 8,
-            max_idle_per_host: 8,
-            connect_within: Duration::from_secs(10),
-            idle: Duration::from_secs(30),
-        };
+        let options = ClientOptions { allow_private_hosts: true, ..ClientOptions::new(origin) };
         let api = Api::new(ApiKey::new(KEY.into()).unwrap(), &options).unwrap();
         let job = Defaults::new(&elsewhere, None).unwrap().parse("147").unwrap().job;
         let refused = api.fetch(&job, 0).await.map(drop).unwrap_err();

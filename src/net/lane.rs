@@ -13,7 +13,8 @@
 //!
 //! A host that cannot be reached three times in a row, or refuses single requests seconds apart, is closed for a while:
 //! everybody who asks then fails at once instead of waiting out a timeout of their own, and one probe finds out whether
-//! it is back.
+//! it is back. So is one that has answered nothing but "later" for longer than anybody's patience, or those who wait for
+//! it would each spend that time one after another.
 //!
 //! [`Lanes`] keeps one for each host and lets tasks wait for their turn, in their order.
 
@@ -44,18 +45,23 @@ const GOOD_FOR_A_WHIM: f64 = 48.0;
 const ROUND_MIN: f64 = 4.0;
 /// How late a timer may be without the next one being late too.
 const LATE: Duration = Duration::from_millis(10);
-/// This many failures to connect in a row close a host.
+/// This many failures to connect in a row close a host, and as many refusals after a time of nothing else.
 const CLOSES_AFTER: u32 = 3;
 /// A closed host is probed after this time, then after twice as long each time, up to the cap.
 const CLOSED_FOR: Duration = Duration::from_secs(2);
 /// The longest time between two probes of a closed host.
 const CLOSED_FOR_CAP: Duration = Duration::from_secs(30);
 
+/// A host may ask to be left alone for this long with no good answer between, unless the user says otherwise.
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// The state of one host.
 #[derive(Clone, Debug)]
 pub struct Lane {
     window: f64,
     most: f64,
+    /// How long it may refuse everything.
+    patience: Duration,
     in_flight: usize,
     /// The window that brought the last complaint.
     complained_at: Option<f64>,
@@ -73,6 +79,8 @@ pub struct Lane {
     peak: usize,
     /// Refusals in a row with nothing good between them; after the second one request at a time finds out more.
     refused_in_a_row: u32,
+    /// Since when it has refused, with nothing good between.
+    refusing_since: Option<Instant>,
     /// Good answers since the last complaint.
     good_since: u64,
     /// Connections that broke of late.
@@ -169,13 +177,15 @@ impl Outcome {
 }
 
 impl Lane {
-    /// A host of which nothing is known, and which gets at most so many requests at once.
+    /// A host of which nothing is known, which gets at most so many requests at once, and which may refuse everything for
+    /// so long.
     #[must_use]
-    pub fn new(most: usize) -> Self {
+    pub fn new(most: usize, patience: Duration) -> Self {
         let most = most.max(1) as f64;
         Self {
             window: FIRST_WINDOW.min(most),
             most,
+            patience,
             in_flight: 0,
             complained_at: None,
             calm: 0.0,
@@ -186,6 +196,7 @@ impl Lane {
             begun_before_cut: 0,
             peak: 0,
             refused_in_a_row: 0,
+            refusing_since: None,
             good_since: 0,
             accidents: 0.0,
             whims: 0.0,
@@ -218,15 +229,15 @@ impl Lane {
         if let Some(since) = self.idle_since.take() {
             self.idle += now.saturating_duration_since(since);
         }
-        if let Some(until) = self.not_before.filter(|until| *until > now) {
-            return Admit::NotBefore(until);
-        }
-        if let Some(until) = self.closed_until {
+        let not_before = self.not_before.filter(|until| *until > now);
+        if let Some(until) = self.closed_until.max(not_before).filter(|_| self.closed_until.is_some()) {
             if until > now || self.probing {
                 return Admit::Closed(until.max(now + CLOSED_FOR));
             }
             self.probing = true;
             self.last_due = Some(now);
+        } else if let Some(until) = not_before {
+            return Admit::NotBefore(until);
         } else if self.room() == 0 {
             return Admit::Full;
         } else {
@@ -275,7 +286,7 @@ impl Lane {
         match outcome {
             Outcome::Good => {
                 self.open();
-                (self.closings, self.refused_in_a_row) = (0, 0);
+                (self.closings, self.refused_in_a_row, self.refusing_since) = (0, 0, None);
                 self.takes = now.saturating_duration_since(began.at);
                 self.good_since += 1;
                 self.accidents = (self.accidents - 1.0 / GOOD_FOR_AN_ACCIDENT).max(0.0);
@@ -295,6 +306,11 @@ impl Lane {
                 if self.is_news(began) {
                     self.whims += 1.0;
                     self.refused(pause, began.at, now);
+                }
+                let since = *self.refusing_since.get_or_insert(now);
+                let is_over = now.saturating_duration_since(since) >= self.patience;
+                if is_over && self.refused_in_a_row >= CLOSES_AFTER {
+                    self.close(now);
                 }
             }
             Outcome::Broke => {

@@ -59,6 +59,8 @@ pub struct ClientOptions {
     pub connect_within: Duration,
     /// The longest silence of a media host, before its answer and within it.
     pub idle: Duration,
+    /// How long a host may answer nothing but that it is asked too much.
+    pub patience: Duration,
 }
 
 impl ClientOptions {
@@ -73,6 +75,7 @@ impl ClientOptions {
             max_idle_per_host: DEFAULT_MAX_PER_HOST,
             connect_within: DEFAULT_CONNECT_WITHIN,
             idle: DEFAULT_IDLE,
+            patience: lane::DEFAULT_PATIENCE,
         }
     }
 }
@@ -112,7 +115,7 @@ impl Http {
         Ok(Self {
             client,
             allowed,
-            lanes: Arc::new(lane::Lanes::new(options.max_per_host)),
+            lanes: Arc::new(lane::Lanes::new(options.max_per_host, options.patience)),
             idle: options.idle,
         })
     }

@@ -31,7 +31,7 @@ fn refuse_several(lane: &mut Lane, now: Instant) {
 #[test]
 fn the_window_doubles_each_round_until_the_first_complaint_and_then_comes_back_to_where_it_was_calm() {
     let now = Instant::now();
-    let mut lane = Lane::new(64);
+    let mut lane = Lane::new(64, DEFAULT_PATIENCE);
     for want in [8, 16, 32, 64, 64] {
         assert_eq!(full(&mut lane, now), want);
         assert_eq!(lane.admit(now), Admit::Full);
@@ -67,7 +67,7 @@ fn work_at(bears: usize, most: usize) -> (u64, u64) {
     const REFUSES_IN: Duration = Duration::from_millis(5);
     let began = Instant::now();
     let end = began + S(120);
-    let mut lane = Lane::new(most);
+    let mut lane = Lane::new(most, DEFAULT_PATIENCE);
     let mut under_way: Vec<(Instant, Instant, bool)> = Vec::new();
     let (mut now, mut good, mut refused, mut served) = (began, 0, 0, 0);
     while now < end {
@@ -104,7 +104,7 @@ fn a_throttling_host_gives_nine_tenths_of_what_it_has_and_hears_few_requests_too
 fn one_overload_halves_the_window_once() {
     let began = Instant::now();
     let later = began + S(1);
-    let mut lane = Lane::new(8);
+    let mut lane = Lane::new(8, DEFAULT_PATIENCE);
     assert_eq!(full(&mut lane, began), 8);
     for _ in 0..7 {
         done(&mut lane, Outcome::Complaint(None), began, later);
@@ -121,7 +121,7 @@ fn one_overload_halves_the_window_once() {
 #[test]
 fn a_pause_that_one_answer_asks_for_holds_for_the_whole_host() {
     let now = Instant::now();
-    let mut lane = Lane::new(8);
+    let mut lane = Lane::new(8, DEFAULT_PATIENCE);
     assert_eq!(lane.admit(now), Admit::Go);
     done(&mut lane, Outcome::Complaint(Some(S(3))), now, now);
     assert_eq!(lane.admit(now + S(2)), Admit::NotBefore(now + S(3)));
@@ -133,7 +133,7 @@ fn a_pause_that_one_answer_asks_for_holds_for_the_whole_host() {
 #[test]
 fn a_host_that_cannot_be_reached_is_closed_and_probed_by_one() {
     let now = Instant::now();
-    let mut lane = Lane::new(8);
+    let mut lane = Lane::new(8, DEFAULT_PATIENCE);
     assert_eq!(full(&mut lane, now), 8);
     done(&mut lane, Outcome::Unreachable, now, now);
     done(&mut lane, Outcome::Unreachable, now, now);
@@ -152,7 +152,7 @@ fn a_host_that_cannot_be_reached_is_closed_and_probed_by_one() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_for_a_turn_gets_it_when_one_ends() {
-    let lanes = Arc::new(Lanes::new(1));
+    let lanes = Arc::new(Lanes::new(1, DEFAULT_PATIENCE));
     let first = lanes.enter("m.test").await;
     let second = tokio::spawn({
         let lanes = Arc::clone(&lanes);
@@ -166,7 +166,7 @@ async fn whoever_waits_for_a_turn_gets_it_when_one_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_for_a_turn_is_told_when_the_host_closes() {
-    let lanes = Arc::new(Lanes::new(3));
+    let lanes = Arc::new(Lanes::new(3, DEFAULT_PATIENCE));
     let mut permits = Vec::new();
     for _ in 0..3 {
         permits.extend(lanes.enter("dead.test").await);
@@ -189,7 +189,7 @@ async fn whoever_waits_for_a_turn_is_told_when_the_host_closes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_closed_host_fails_at_once_and_says_when_to_come_back() {
-    let lanes = Lanes::new(4);
+    let lanes = Lanes::new(4, DEFAULT_PATIENCE);
     for _ in 0..3 {
         if let Ok(permit) = lanes.enter("dead.test").await {
             permit.end(Outcome::Unreachable);
@@ -217,7 +217,7 @@ fn alone(lane: &mut Lane, mut now: Instant, outcome: Outcome) -> Instant {
 #[test]
 fn a_host_that_refuses_single_requests_is_asked_less_and_less_often_and_then_closed_and_probed() {
     let mut now = Instant::now();
-    let mut lane = Lane::new(8);
+    let mut lane = Lane::new(8, DEFAULT_PATIENCE);
     now = alone(&mut lane, now, Outcome::Complaint(None));
     let mut gaps_ms = Vec::new();
     for _ in 0..9 {
@@ -232,9 +232,36 @@ fn a_host_that_refuses_single_requests_is_asked_less_and_less_often_and_then_clo
 }
 
 #[test]
+fn a_host_that_says_later_for_ever_is_closed_when_patience_is_over_and_probed_from_then_on() {
+    let began = Instant::now();
+    let mut lane = Lane::new(8, S(60));
+    let later = Outcome::Complaint(Some(S(25)));
+    let asked = [0, 25, 50].map(|second| {
+        assert_eq!(alone(&mut lane, began + S(second), later), began + S(second));
+        lane.admit(began + S(second))
+    });
+    assert_eq!(asked, [25, 50, 75].map(|second| Admit::NotBefore(began + S(second))));
+    let now = began + S(75);
+    assert_eq!(alone(&mut lane, now, later), now);
+    assert_eq!(
+        (lane.window(), lane.admit(now)),
+        (0, Admit::Closed(now + S(25))),
+        "since 75 s it gave nothing"
+    );
+    let probe = now + S(25);
+    assert_eq!(lane.admit(probe), Admit::Go);
+    assert!(matches!(lane.admit(probe), Admit::Closed(_)), "one probe at a time");
+    done(&mut lane, later, probe, probe);
+    assert_eq!(lane.admit(probe), Admit::Closed(probe + S(25)));
+    assert_eq!(alone(&mut lane, probe, Outcome::Good), probe + S(25));
+    assert_eq!(alone(&mut lane, probe + S(25), later), probe + S(25));
+    assert!(matches!(lane.admit(probe + S(25)), Admit::NotBefore(_)), "it is patience from the beginning");
+}
+
+#[test]
 fn a_host_that_minds_how_often_it_is_asked_is_asked_as_often_as_it_answered_between_two_refusals() {
     let began = Instant::now();
-    let mut lane = Lane::new(8);
+    let mut lane = Lane::new(8, DEFAULT_PATIENCE);
     let ask = |lane: &mut Lane, at_ms: u64, outcome| {
         let at = began + Duration::from_millis(at_ms);
         assert_eq!(lane.admit(at), Admit::Go, "at {at_ms} ms");
@@ -264,7 +291,7 @@ fn a_host_that_minds_how_often_it_is_asked_is_asked_as_often_as_it_answered_betw
 fn a_refusal_out_of_the_blue_and_a_connection_that_breaks_now_and_then_change_nothing() {
     for trouble in [Outcome::Complaint(None), Outcome::Broke] {
         let now = Instant::now();
-        let mut lane = Lane::new(8);
+        let mut lane = Lane::new(8, DEFAULT_PATIENCE);
         let round = |lane: &mut Lane| {
             for _ in 0..full(lane, now) {
                 done(lane, Outcome::Good, now, now);
@@ -295,7 +322,7 @@ fn a_refusal_out_of_the_blue_and_a_connection_that_breaks_now_and_then_change_no
 #[test]
 fn after_two_refusals_one_request_finds_out_whether_the_host_gives_anything() {
     let now = Instant::now();
-    let mut lane = Lane::new(8);
+    let mut lane = Lane::new(8, DEFAULT_PATIENCE);
     assert_eq!(full(&mut lane, now), 8);
     for _ in 0..8 {
         assert_eq!(lane.admit(now), Admit::Full);
@@ -308,7 +335,7 @@ fn after_two_refusals_one_request_finds_out_whether_the_host_gives_anything() {
 
 #[tokio::test(start_paused = true)]
 async fn a_host_that_was_closed_by_its_refusals_is_not_said_to_be_out_of_reach() {
-    let lanes = Lanes::new(4);
+    let lanes = Lanes::new(4, DEFAULT_PATIENCE);
     let failure = loop {
         match lanes.enter("busy.test").await {
             Ok(permit) => permit.end(Outcome::Complaint(None)),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -29,7 +30,8 @@ pub enum Turn {
 #[derive(Debug)]
 pub struct Lanes {
     most: usize,
-    lanes: Mutex<HashMap<String, Arc<Shared>>>,
+    patience: Duration,
+    by_host: Mutex<HashMap<String, Arc<Shared>>>,
 }
 
 #[derive(Debug)]
@@ -39,10 +41,10 @@ struct Shared {
 }
 
 impl Lanes {
-    /// Lanes for hosts that get at most so many requests at once each.
+    /// Lanes for hosts that get at most so many requests at once each, and may each refuse everything for so long.
     #[must_use]
-    pub fn new(most: usize) -> Self {
-        Self { most, lanes: Mutex::new(HashMap::new()) }
+    pub fn new(most: usize, patience: Duration) -> Self {
+        Self { most, patience, by_host: Mutex::new(HashMap::new()) }
     }
 
     /// Waits for this host's turn, in the order of asking.
@@ -71,14 +73,15 @@ impl Lanes {
     }
 
     fn lane(&self, host: &str) -> Arc<Shared> {
-        let mut lanes = held(&self.lanes);
+        let mut lanes = held(&self.by_host);
         if let Some(shared) = lanes.get(host) {
             return Arc::clone(shared);
         }
         if lanes.len() >= LANES_KEPT {
             lanes.retain(|_, shared| Arc::strong_count(shared) > 1);
         }
-        let shared = Arc::new(Shared { lane: Mutex::new(Lane::new(self.most)), freed: Notify::new() });
+        let lane = Mutex::new(Lane::new(self.most, self.patience));
+        let shared = Arc::new(Shared { lane, freed: Notify::new() });
         lanes.insert(host.into(), Arc::clone(&shared));
         shared
     }
