@@ -60,11 +60,13 @@ impl Reporter for Watch {
 /// Works on all of these jobs with the real engine; what it did.
 async fn run(look_alike: &LookAlike, store: &Store, refs: &[String]) -> Summary {
     let defaults = Defaults::new(&look_alike.base_url(), None).unwrap();
-    let clients = ClientOptions::new(defaults.origin.clone());
+    let clients = ClientOptions { patience: Duration::MAX, ..ClientOptions::new(defaults.origin.clone()) };
     let api = Api::new(ApiKey::new(KEY.into()).unwrap(), &clients).unwrap();
     let http = Http::new(&clients).unwrap();
     let watch = Arc::new(Watch::default());
-    let session = Session::new(api, http, store.clone(), Options::default(), watch.clone()).unwrap();
+    // As patient as can be said.
+    let patient = Options { wait: Duration::MAX, timeout: Duration::MAX, ..Options::default() };
+    let session = Session::new(api, http, store.clone(), patient, watch.clone()).unwrap();
     let asked: Vec<_> = refs.iter().map(|text| Ok(defaults.parse(text).unwrap())).collect();
     let stopped = archive::archive(&Arc::new(session), asked.into_iter()).await;
     assert!(stopped.is_none(), "{stopped:?}");

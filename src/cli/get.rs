@@ -125,8 +125,8 @@ async fn preview(args: GetArgs, refs: impl Iterator<Item = Ref> + Send + 'static
                 }
             });
         desk.done();
-        if !args.show.quiet && !desk.stop.is_cancelled() {
-            desk.say(format_args!("{told}"));
+        if !args.show.quiet {
+            desk.say(format_args!("{}{told}", if desk.stop.is_cancelled() { "stopped: " } else { "" }));
         }
         let closed = out.end()?;
         looked?;

@@ -180,11 +180,12 @@ async fn preview(args: &SyncArgs, api: &vfetch::net::Api, scope: &Scope) -> Resu
         _ if closed.is_some() => {}
         Some(Stop::Account(failure) | Stop::Listing(failure)) => return Err(CliError::of_listing(&failure)),
         Some(Stop::Local(error)) => return Err(error.into()),
-        None if args.show.quiet || stop.is_cancelled() => {}
+        None if args.show.quiet => {}
         None => {
             let told = get::Told { asked: synced.given, passed: synced.whole, failed: 0 };
+            let stopped = if stop.is_cancelled() { "stopped: " } else { "" };
             // Where nobody reads stderr there is nobody to tell.
-            let _ = writeln!(io::stderr(), "{told}");
+            let _ = writeln!(io::stderr(), "{stopped}{told}");
         }
     }
     Ok(caught.exit_code().or(closed).unwrap_or(0))

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-/// A century. Clocks cannot count what is much longer, and nobody waits for it.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+use vfetch::engine::LONGEST_WAIT;
 
-/// Reads a duration: seconds as a plain number, or with units (`90s`, `20m`, `1h 30m`). What is longer than [`LONGEST`]
-/// is as long as that.
+/// Reads a duration: seconds as a plain number, or with units (`90s`, `20m`, `1h 30m`). What is longer than
+/// [`LONGEST_WAIT`] is as long as that.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let duration = if let Ok(seconds) = text.parse::<f64>() {
@@ -14,7 +13,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     } else {
         humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 90s, 20m or 1h"))
     };
-    duration.map(|duration| duration.min(LONGEST))
+    duration.map(|duration| duration.min(LONGEST_WAIT))
 }
 
 /// Reads a number of bytes: plain, or with a unit of 1,024 (`800k`, `2.5M`, `1GiB`).
@@ -52,7 +51,7 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
         for long in ["1e19", "1.8e19", "300000000000y", "101y"] {
-            assert_eq!(duration(long), Ok(LONGEST), "{long}");
+            assert_eq!(duration(long), Ok(LONGEST_WAIT), "{long}");
         }
         for bad in ["", "-1", "soon", "inf", "nan", "10 parsecs"] {
             assert!(duration(bad).is_err(), "{bad}");

@@ -3,10 +3,10 @@
 //! 1. The record is read ([`super::glance`]). Complete, with every file that it names there in its size: the job is
 //!    kept, and nothing is asked. A damaged record counts as none.
 //! 2. The API is asked until the job is done, failed, or the wait is over. A pending job is noted once a run, and
-//!    holds nothing while it waits; one that ends unfinished without a record is noted then. What the API does not know, or gives no links for, is taken from the account's
-//!    listing, where that has links.
-//! 3. [`plan::keep`] says which files serve which outputs; the others are fetched, all at once, each as
-//!    [`super::output`] says.
+//!    holds nothing while it waits; one that ends unfinished without a record is noted then. What the API does not
+//!    know, or gives no links for, is taken from the account's listing, where that has links.
+//! 3. [`super::split`] says which outputs the files here serve; the others are fetched, all at once, each as
+//!    [`super::output`] says, and what came is summed up with what stays.
 //! 4. Files and record are committed ([`crate::store::local`]), and only then the job counts as archived.
 //!
 //! # What makes the record sound
@@ -35,14 +35,15 @@ use super::ended::Ended;
 use super::glance::{Glance, glance};
 use super::haul::{Haul, bring_all};
 use super::output::{self, JobContext, Listed};
+use super::split::{Split, Sum};
 use super::{Error, Session, record};
 use crate::event::Event;
 use crate::job::{Asked, JobRef};
 use crate::layout::{self, Key};
 use crate::lifetime::{self, Birth};
 use crate::listing;
-use crate::manifest::{FileRecord, Manifest, MissingRecord, State};
-use crate::plan::{self, FilePlan, Moment};
+use crate::manifest::{FileRecord, Manifest, State};
+use crate::plan::{self, Moment};
 use crate::reply::{Done, Output, Pending, PendingWhy, Reply, Source};
 use crate::retry::{Cause, Class, Failure, PollSchedule, backoff};
 use crate::store::{Found, Proven, StoreError, Version};
@@ -406,84 +407,29 @@ impl<'a> OneJob<'a> {
     }
 
     fn split(&self, done: &Done, beside: &[Option<Url>]) -> Result<Split, Ended> {
-        // A record knows its output by the index that the answer gives, and the plan by the place in this answer.
-        let place_of = |index: usize| done.outputs.iter().position(|output| output.index == index);
-        let placed = |file: &FileRecord| FileRecord {
-            output: place_of(file.output).unwrap_or(usize::MAX),
-            ..file.clone()
-        };
-        let here: Vec<FileRecord> = self.here().map(placed).collect();
         let listed = |place: usize| beside.get(place).and_then(Option::as_ref);
         let outputs = done.outputs.iter().enumerate();
         let identities: Vec<plan::Identity> =
             outputs.map(|(place, output)| output::identity(output, listed(place))).collect();
-        let mut plans = plan::keep(&identities, &here);
-        if self.bad.is_some() && !plan::keep_the_others(&mut plans, &here) {
+        let (force, mends) = (self.session.options.force, self.bad.is_some());
+        Split::of(done, &identities, &self.here(), force, mends).ok_or_else(|| {
             let why = "the answer has no longer the outputs that are here";
-            return Err(Ended::Failed(Failure::new(Cause::Malformed, why)));
-        }
-        let mut split = Split::default();
-        for (place, file) in plans.into_iter().enumerate() {
-            match file {
-                FilePlan::Keep(record) => {
-                    let record = FileRecord { output: done.outputs[place].index, ..*record };
-                    if self.session.options.force {
-                        split.spare.push(record);
-                        split.to_fetch.push(place);
-                    } else {
-                        split.kept.push(record);
-                    }
-                }
-                FilePlan::Fetch => split.to_fetch.push(place),
-            }
-        }
-        Ok(split)
+            Ended::Failed(Failure::new(Cause::Malformed, why))
+        })
     }
 
     /// The record's files that are there.
-    fn here(&self) -> impl Iterator<Item = &FileRecord> {
+    fn here(&self) -> Vec<&FileRecord> {
         let files = match &self.found {
             Found::Record(manifest, _) => manifest.files.as_slice(),
             Found::Nothing | Found::Damaged { .. } => &[],
         };
-        files.iter().zip(&self.present).filter(|(_, present)| **present).map(|(file, _)| file)
-    }
-
-    /// Files of the record that neither serve an output nor are replaced by what came: no run was asked to give them up.
-    fn others(&self, split: &Split, haul: &Haul) -> Vec<FileRecord> {
-        let served = |old: &FileRecord| split.kept.iter().chain(&split.spare).any(|new| new.path == old.path);
-        let came_again = |old: &FileRecord| {
-            let replaced = |output| self.session.options.force && output == old.output;
-            let mut came = haul.came.iter();
-            came.any(|new| new.fetched.proven.digest == old.sha256 || replaced(new.output))
-        };
-        self.here().filter(|old| !served(old) && !came_again(old)).cloned().collect()
+        files.iter().zip(&self.present).filter(|(_, present)| **present).map(|(file, _)| file).collect()
     }
 
     async fn commit_haul(&mut self, done: Done, split: Split, mut haul: Haul) -> Result<Ended, Ended> {
-        let others = self.others(&split, &haul);
-        let Split { mut kept, mut spare, .. } = split;
-        spare.retain(|old| !haul.came.iter().any(|new| new.output == old.output));
-        let mut outputs: Vec<usize> = done.outputs.iter().map(|output| output.index).collect();
-        let loses = !others.is_empty();
-        for mut other in others {
-            let taken = kept.iter().chain(&spare).map(|file| file.output);
-            let taken =
-                taken.chain(haul.came.iter().map(|new| new.output)).any(|output| output == other.output);
-            // What has no place in this answer stays behind it.
-            if taken || !outputs.contains(&other.output) {
-                other.output = outputs.iter().max().map_or(0, |last| last + 1);
-                outputs.push(other.output);
-            }
-            haul.missing.retain(|missing| missing.output != other.output);
-            kept.push(other);
-        }
-        let refetch_failed =
-            |missing: &MissingRecord| spare.iter().any(|spare| spare.output == missing.output);
-        let lacking = haul.missing.clone();
-        let missing: Vec<MissingRecord> =
-            haul.missing.into_iter().filter(|missing| !refetch_failed(missing)).collect();
-        kept.extend(spare.iter().cloned());
+        let sum = split.sum(&done, &self.here(), self.session.options.force, &haul);
+        let Sum { outputs, kept, missing, lacking, not_again, has_others } = sum;
         let (nothing_new, cut_short) = (haul.came.is_empty(), haul.cancelled || haul.here.is_some());
         let passing = lacking.iter().any(|missing| !crate::event::is_for_good(missing));
         let draft = record::done(&self.asked.job, &self.found, done, &outputs, kept, haul.came, missing);
@@ -493,7 +439,7 @@ impl<'a> OneJob<'a> {
             None => damaged || draft.manifest.files.is_empty() && passing,
         };
         // Where nothing came the record stays as it is, unless the new one says more and gives nothing up.
-        let stays = nothing_new && (cut_short || loses || says_little || !spare.is_empty());
+        let stays = nothing_new && (cut_short || has_others || says_little || !not_again.is_empty());
         let mut shown = if stays {
             draft.manifest
         } else {
@@ -508,7 +454,7 @@ impl<'a> OneJob<'a> {
             }
         };
         // What a run was asked to fetch again and could not is not done, though the archive has it.
-        shown.files.retain(|file| !spare.iter().any(|spare| spare.output == file.output));
+        shown.files.retain(|file| !not_again.contains(&file.output));
         shown.missing = lacking;
         Ok(match haul.here {
             Some(error) => Ended::Local(error),
@@ -580,15 +526,4 @@ pub(super) async fn ask(session: &Session, job: &JobRef, deadline: Moment) -> Re
     let answer = session.api.fetch(job, super::unix_seconds());
     let answer = tokio::time::timeout_at(session.instant(deadline), answer).await;
     answer.unwrap_or_else(|_| Err(Failure::new(Cause::DeadlineOver, "the API did not answer in time")))
-}
-
-/// What is here of a job's outputs, and what is to be fetched.
-#[derive(Default)]
-struct Split {
-    /// Records that serve an output and stay.
-    kept: Vec<FileRecord>,
-    /// Records that serve an output which is fetched all the same; they stay where nothing comes.
-    spare: Vec<FileRecord>,
-    /// The places of the outputs that are to be fetched.
-    to_fetch: Vec<usize>,
 }

@@ -45,6 +45,7 @@ mod record;
 pub mod repair;
 pub mod resume;
 mod sorted;
+mod split;
 pub mod survey;
 pub mod sync;
 pub mod verify;
@@ -106,6 +107,9 @@ pub const DEFAULT_MAX_FILE_BYTES: u64 = 16 << 30;
 /// The least bytes per second of a transfer, unless the user says otherwise.
 pub const DEFAULT_MIN_SPEED: u64 = 1024;
 
+/// A century. Clocks cannot count what is much longer, and nobody waits for it.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -151,7 +155,8 @@ pub struct Session {
 const READY_MAX: usize = 2_048;
 
 impl Session {
-    /// Puts the parts of a run together and locks the archive's staging area.
+    /// Puts the parts of a run together and locks the archive's staging area. Longer waits than [`LONGEST_WAIT`] are
+    /// that long.
     ///
     /// # Errors
     /// As [`Store::staging`].
@@ -159,9 +164,11 @@ impl Session {
         api: Api,
         http: Http,
         store: Store,
-        options: Options,
+        mut options: Options,
         reporter: Arc<dyn Reporter>,
     ) -> Result<Self, crate::store::StoreError> {
+        options.wait = options.wait.min(LONGEST_WAIT);
+        options.timeout = options.timeout.min(LONGEST_WAIT);
         Ok(Self {
             staging: Arc::new(store.staging()?),
             gate: Gate::new(options.transfers, http.lanes()),

@@ -12,7 +12,7 @@ use crate::manifest::State;
 use crate::store::{Found, Store, StoreError};
 
 /// References that one thread looks at before the next ones are read.
-const EACH: usize = 64;
+const EACH: usize = 256;
 
 /// What a run would do about one reference.
 #[derive(Debug)]

@@ -72,6 +72,8 @@ fn a_dry_run_tells_of_each_line_as_it_comes_and_ends_at_a_signal_while_it_waits_
     }
     let told = Instant::now();
     running.signal(Signal::INT);
-    assert_eq!(running.wait().exits(130).stdout(), "7\n");
+    let done =
+        running.wait().exits(130).says("stopped: 1 job would be asked for, 0 passed over, 1 would fail");
+    assert_eq!(done.stdout(), "7\n");
     assert!(told.elapsed() < Duration::from_secs(2), "{:?} after the signal", told.elapsed());
 }

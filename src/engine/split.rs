@@ -1,0 +1,111 @@
+//! What a job's answer, the files that are here and its haul come to: what is to be fetched, and what the record says then.
+
+use super::haul::Haul;
+use crate::manifest::{FileRecord, MissingRecord};
+use crate::plan::{self, FilePlan, Identity};
+use crate::reply::Done;
+
+/// What is here of a job's outputs, and what is to be fetched.
+#[derive(Default)]
+pub(super) struct Split {
+    /// Records that serve an output and stay.
+    kept: Vec<FileRecord>,
+    /// Records that serve an output which is fetched all the same; they stay where nothing comes.
+    spare: Vec<FileRecord>,
+    /// The places of the outputs that are to be fetched.
+    pub(super) to_fetch: Vec<usize>,
+}
+
+/// What a record is to say of a job's outputs.
+pub(super) struct Sum {
+    /// The indices of all outputs: those of the answer, and those that the archive has beside them.
+    pub(super) outputs: Vec<usize>,
+    /// Files that stay.
+    pub(super) kept: Vec<FileRecord>,
+    /// Outputs of which nothing is here.
+    pub(super) missing: Vec<MissingRecord>,
+    /// Outputs of which nothing came, whatever is here of them.
+    pub(super) lacking: Vec<MissingRecord>,
+    /// Outputs whose files stay because nothing came in their place.
+    pub(super) not_again: Vec<usize>,
+    /// Whether the archive has files that serve no output of the answer.
+    pub(super) has_others: bool,
+}
+
+impl Split {
+    /// Splits an answer's outputs, which have these identities, into those that the files here serve and the others.
+    ///
+    /// With `force` all are to be fetched. A repair changes nothing but what is bad: with `mends` each file that is here
+    /// keeps an output, and where one finds none there is no split.
+    pub(super) fn of(
+        done: &Done,
+        identities: &[Identity],
+        here: &[&FileRecord],
+        force: bool,
+        mends: bool,
+    ) -> Option<Self> {
+        // A record knows its output by the index that the answer gives, and the plan by the place in this answer.
+        let place_of = |index: usize| done.outputs.iter().position(|output| output.index == index);
+        let placed = |file: &&FileRecord| FileRecord {
+            output: place_of(file.output).unwrap_or(usize::MAX),
+            ..(*file).clone()
+        };
+        let here: Vec<FileRecord> = here.iter().map(placed).collect();
+        let mut plans = plan::keep(identities, &here);
+        if mends && !plan::keep_the_others(&mut plans, &here) {
+            return None;
+        }
+        let mut split = Self::default();
+        for (place, file) in plans.into_iter().enumerate() {
+            match file {
+                FilePlan::Keep(record) => {
+                    let record = FileRecord { output: done.outputs[place].index, ..*record };
+                    if force {
+                        split.spare.push(record);
+                        split.to_fetch.push(place);
+                    } else {
+                        split.kept.push(record);
+                    }
+                }
+                FilePlan::Fetch => split.to_fetch.push(place),
+            }
+        }
+        Some(split)
+    }
+
+    /// What the record is to say when the haul is here too.
+    pub(super) fn sum(self, done: &Done, here: &[&FileRecord], force: bool, haul: &Haul) -> Sum {
+        let others = self.others(here, force, haul);
+        let Self { mut kept, mut spare, .. } = self;
+        spare.retain(|old| !haul.came.iter().any(|new| new.output == old.output));
+        let mut outputs: Vec<usize> = done.outputs.iter().map(|output| output.index).collect();
+        let (mut lacking, has_others) = (haul.missing.clone(), !others.is_empty());
+        for mut other in others {
+            let files = kept.iter().chain(&spare).map(|file| file.output);
+            let taken =
+                files.chain(haul.came.iter().map(|new| new.output)).any(|output| output == other.output);
+            // What has no place in this answer stays behind it.
+            if taken || !outputs.contains(&other.output) {
+                other.output = outputs.iter().max().map_or(0, |last| last + 1);
+                outputs.push(other.output);
+            }
+            lacking.retain(|missing| missing.output != other.output);
+            kept.push(other);
+        }
+        let not_again: Vec<usize> = spare.iter().map(|file| file.output).collect();
+        let is_here = |missing: &&MissingRecord| not_again.contains(&missing.output);
+        let missing = lacking.iter().filter(|missing| !is_here(missing)).cloned().collect();
+        kept.extend(spare);
+        Sum { outputs, kept, missing, lacking, not_again, has_others }
+    }
+
+    /// Files that neither serve an output nor are replaced by what came: no run was asked to give them up.
+    fn others(&self, here: &[&FileRecord], force: bool, haul: &Haul) -> Vec<FileRecord> {
+        let served = |old: &FileRecord| self.kept.iter().chain(&self.spare).any(|new| new.path == old.path);
+        let came_again = |old: &FileRecord| {
+            let mut came = haul.came.iter();
+            came.any(|new| new.fetched.proven.digest == old.sha256 || force && new.output == old.output)
+        };
+        here.iter().filter(|old| !served(old) && !came_again(old)).map(|old| (*old).clone()).collect()
+    }
+}
