@@ -20,7 +20,8 @@ use crate::store::StoreError;
 use crate::store::disk::Disk;
 use crate::store::staging::{Partial, Staging};
 
-/// A part gets a checkpoint each time so many bytes have come; a killed run fetches at most these again.
+/// A part gets a checkpoint each time so many bytes have come; a killed run fetches at most these again, and those that
+/// waited to be hashed.
 const CHECKPOINT_STEP: u64 = 1 << 20;
 
 /// Why bytes do not come together.

@@ -92,6 +92,7 @@ fn what_the_first_signal_cannot_end_the_second_one_ends_at_once_and_time_does() 
         world.get(&["147"]).run().exits(0);
         world.holds("147", 0, &clip);
         let from = world.media.calls("/clip.mp4")[1].range_from();
-        assert!(from.is_some_and(|from| from >= 2 << 20), "it went on from {from:?}");
+        // Of what was there, the last megabyte and what waited to be hashed may not have had a checkpoint.
+        assert!(from.is_some_and(|from| from >= 1 << 20), "it went on from {from:?}");
     }
 }
