@@ -242,6 +242,7 @@ impl<D: Disk> Assembly<D> {
     /// Notes how far the bytes have come, so that a later run can go on from here.
     pub fn checkpoint(&mut self) {
         if let Some(open) = &mut self.open {
+            open.hasher.hurry();
             open.checkpoint();
         }
     }

@@ -17,7 +17,7 @@ use md5::{Digest as _, Md5};
 
 use crate::sha256::{Digest, Sha256};
 use crate::store::staging::Checkpoint;
-use turns::{Stream, Turns};
+use turns::{FEW, Stream, Turns};
 
 /// So many bytes of a file pass before the first look at what the cores do, and between two of them: hashing fewer
 /// takes no longer than moving the hasher.
@@ -38,13 +38,14 @@ impl Cores {
     /// Those of this machine.
     #[must_use]
     pub fn here() -> Arc<Self> {
-        Self::new(std::thread::available_parallelism().map_or(1, usize::from), STEP)
+        Self::new(std::thread::available_parallelism().map_or(1, usize::from), STEP, FEW)
     }
 
-    /// So many, and whether a file gets a second one is looked at each time so many of its bytes have come.
+    /// So many. Whether a file gets a second one is looked at each time `step` of its bytes have come; chunks of fewer
+    /// than `few` bytes do not wait for those of other files.
     #[must_use]
-    pub fn new(all: usize, step: u64) -> Arc<Self> {
-        Arc::new(Self { all, busy: AtomicUsize::new(0), step, turns: Turns::default() })
+    pub fn new(all: usize, step: u64, few: usize) -> Arc<Self> {
+        Arc::new(Self { all, busy: AtomicUsize::new(0), step, turns: Turns::new(few) })
     }
 
     /// Counts a core as busy for as long as the guard lives, be there one or not.
@@ -164,6 +165,13 @@ impl Hasher {
         }
     }
 
+    /// Takes in what waits for company here.
+    pub(super) fn hurry(&self) {
+        if let Place::Here(stream) = &self.place {
+            self.cores.turns.catch_up(stream);
+        }
+    }
+
     /// Marks the byte that it stands at. The mark may come later.
     pub(super) fn mark(&mut self) {
         match &self.place {
@@ -271,7 +279,7 @@ mod tests {
     #[test]
     fn the_digest_is_the_same_wherever_it_is_computed_and_however_often_it_moves() {
         let steps = steps();
-        let cores = Cores::new(2, 0);
+        let cores = Cores::new(2, 0, FEW);
         let _transfer = cores.occupy();
         let mut hasher = Hasher::at(Arc::clone(&cores), Sha256::default());
         hasher.want_md5();
@@ -292,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_mark_names_a_byte_and_the_digest_of_all_before_it() {
-        for cores in [Cores::new(0, 0), Cores::new(64, 0)] {
+        for cores in [Cores::new(0, 0, FEW), Cores::new(64, 0, FEW)] {
             let steps = steps();
             let mut hasher = Hasher::at(cores, Sha256::default());
             let mut seen = Vec::new();
@@ -330,8 +338,8 @@ mod tests {
             hasher.take(megabytes.clone());
             matches!(hasher.place, Place::Beside(_))
         };
-        assert!(is_beside(Cores::new(1, 3 << 20)));
-        assert!(!is_beside(Cores::new(1, 4 << 20)), "the file may be over soon");
-        assert!(!is_beside(Cores::new(0, 0)), "no core is idle");
+        assert!(is_beside(Cores::new(1, 3 << 20, FEW)));
+        assert!(!is_beside(Cores::new(1, 4 << 20, FEW)), "the file may be over soon");
+        assert!(!is_beside(Cores::new(0, 0, FEW)), "no core is idle");
     }
 }

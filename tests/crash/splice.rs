@@ -210,11 +210,12 @@ struct Process {
 }
 
 impl Process {
-    /// On a machine with so many cores: with one, the hasher moves to a thread of its own after 500 bytes.
-    fn begin(disk: &MemoryDisk, cores: usize) -> Self {
+    /// On a machine with so many cores: with one, the hasher moves to a thread of its own after 500 bytes. Chunks of
+    /// fewer than `few` bytes are hashed at once.
+    fn begin(disk: &MemoryDisk, cores: usize, few: usize) -> Self {
         let store = LocalStore::create(disk.clone(), Path::new(ROOT), true).expect("nothing fails");
         let staging: Arc<Staging<MemoryDisk>> = Arc::new(store.staging().expect("nobody has it"));
-        Self { assembly: Assembly::new(staging, job("147"), 0, 1 << 20, Cores::new(cores, 500)) }
+        Self { assembly: Assembly::new(staging, job("147"), 0, 1 << 20, Cores::new(cores, 500, few)) }
     }
 
     /// One attempt, as `engine::download` makes it.
@@ -292,7 +293,9 @@ fn play(etags: (Etags, Etags), steps: &[Step], seed: u64, tally: &mut Tally) -> 
         Source { url: "https://mirror.test/a", etags: etags.1, contents: vec![some_content(1, 4_000, true)] },
     ];
     let cores = usize::from(seed.is_multiple_of(2));
-    let mut process = Process::begin(&disk, cores);
+    // Every chunk waits to be hashed, or none does.
+    let few = if (seed / 2).is_multiple_of(2) { 1 } else { usize::MAX };
+    let mut process = Process::begin(&disk, cores, few);
     for (number, step) in steps.iter().enumerate() {
         match *step {
             Step::Attempt { mirror, ranges, framing, cut_at, chunk } => {
@@ -321,7 +324,7 @@ fn play(etags: (Etags, Etags), steps: &[Step], seed: u64, tally: &mut Tally) -> 
                 } else {
                     disk.cut(Cut::Tears, &mut dice);
                 }
-                process = Process::begin(&disk, cores);
+                process = Process::begin(&disk, cores, few);
             }
         }
     }
@@ -370,6 +373,28 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn etags() -> impl Strategy<Value = Etags> {
     prop_oneof![5 => Just(Etags::Strong), 1 => Just(Etags::Weak), 1 => Just(Etags::None)]
+}
+
+#[test]
+fn what_waits_to_be_hashed_is_in_the_checkpoint_that_a_slow_transfer_asks_for() {
+    let disk = MemoryDisk::with_folder(ROOT.trim_start_matches('/'));
+    let etags = Etags::Strong;
+    let source = Source { url: "https://first.test/a", etags, contents: vec![some_content(0, 4_000, false)] };
+    let Process { mut assembly } = Process::begin(&disk, 0, 1);
+    let reply = source.answer(&Resume::Restart, Ranges::Right, Framing::Length);
+    let answer =
+        Answer { status: 200, etag: reply.etag.as_deref(), content_range: None, content_length: None };
+    assembly.place(&Resume::Restart, &answer, source.url).expect("it is the whole");
+    assembly.take(Bytes::copy_from_slice(&source.contents[0][..1_000])).expect("nothing fails");
+    assert!(assembly.waits_for_company());
+    assembly.checkpoint();
+    assert!(!assembly.waits_for_company());
+    disk.kill();
+    drop(assembly);
+    let Process { mut assembly } = Process::begin(&disk, 0, 1);
+    let left_over = assembly.left_over(source.url).expect("it is there").read().expect("nothing fails");
+    assembly.adopt(left_over.expect("it is sound"));
+    assert_eq!(assembly.bytes(), 1_000);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::store::staging::Checkpoint;
 const WAITING: usize = 512 * 1024;
 
 /// Fewer bytes at once than these are hashed sooner than they find company.
-const FEW: usize = 32 * 1024;
+pub(super) const FEW: usize = 32 * 1024;
 
 /// A file's hash, and what it is still to take in.
 #[derive(Debug, Default)]
@@ -69,15 +69,24 @@ impl Stream {
     }
 }
 
-/// The streams in which something waits, each with the thread that it came on.
-#[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<Vec<(ThreadId, Weak<Mutex<Inner>>)>>);
+/// Who waits for whom.
+#[derive(Debug)]
+pub(super) struct Turns {
+    few: usize,
+    /// The streams in which something waits, each with the thread that it came on.
+    waiting: Mutex<Vec<(ThreadId, Weak<Mutex<Inner>>)>>,
+}
 
 impl Turns {
+    /// Fewer bytes at once than these wait for nobody.
+    pub(super) fn new(few: usize) -> Self {
+        Self { few, waiting: Mutex::default() }
+    }
+
     /// Takes a stream's next bytes in, at once or when those of others are here.
     pub(super) fn take(&self, stream: &Stream, bytes: Bytes) {
         let mut inner = lock(&stream.0);
-        if inner.work.is_empty() && bytes.len() < FEW {
+        if inner.work.is_empty() && bytes.len() < self.few {
             inner.state.take(&bytes);
             return;
         }
@@ -100,7 +109,7 @@ impl Turns {
     /// The stream and others that wait on this thread, if they are enough or it cannot wait; else it waits with them.
     fn with_company(&self, stream: &Stream, now: bool) -> Vec<Arc<Mutex<Inner>>> {
         let here = thread::current().id();
-        let mut waiting = lock(&self.0);
+        let mut waiting = lock(&self.waiting);
         waiting.retain(|(_, other)| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(&stream.0)));
         let mut company = vec![Arc::clone(&stream.0)];
         let others = waiting.iter().filter(|(thread, _)| *thread == here);
@@ -195,7 +204,7 @@ mod tests {
 
     #[test]
     fn bytes_wait_for_those_of_three_other_files() {
-        let (turns, streams) = (Turns::default(), [(); STREAMS].map(|()| Stream::default()));
+        let (turns, streams) = (Turns::new(FEW), [(); STREAMS].map(|()| Stream::default()));
         let waiting = || streams.iter().filter(|stream| stream.is_waiting()).count();
         for (place, stream) in streams.iter().enumerate() {
             assert_eq!(waiting(), place);
@@ -205,12 +214,12 @@ mod tests {
         for (place, stream) in streams.iter().enumerate() {
             assert_eq!(digest(stream), Digest::of(&bytes(FEW + place, place)));
         }
-        assert!(lock(&turns.0).is_empty());
+        assert!(lock(&turns.waiting).is_empty());
     }
 
     #[test]
     fn few_bytes_are_hashed_at_once_unless_others_of_their_file_wait() {
-        let (turns, stream) = (Turns::default(), Stream::default());
+        let (turns, stream) = (Turns::new(FEW), Stream::default());
         turns.take(&stream, bytes(FEW - 1, 0));
         assert!(!stream.is_waiting());
         turns.take(&stream, bytes(FEW, 1));
@@ -223,7 +232,7 @@ mod tests {
 
     #[test]
     fn no_more_bytes_of_a_file_wait_than_few() {
-        let (turns, [full, other]) = (Turns::default(), [(); 2].map(|()| Stream::default()));
+        let (turns, [full, other]) = (Turns::new(FEW), [(); 2].map(|()| Stream::default()));
         turns.take(&other, bytes(FEW, 0));
         turns.take(&full, bytes(WAITING - 1, 1));
         assert!(full.is_waiting());
@@ -236,7 +245,7 @@ mod tests {
 
     #[test]
     fn who_came_on_another_thread_or_is_gone_is_no_company() {
-        let (turns, [here, there]) = (Turns::default(), [(); 2].map(|()| Stream::default()));
+        let (turns, [here, there]) = (Turns::new(FEW), [(); 2].map(|()| Stream::default()));
         thread::scope(|scope| {
             scope.spawn(|| turns.take(&there, bytes(FEW, 1)));
         });
@@ -245,7 +254,7 @@ mod tests {
         turns.catch_up(&here);
         assert!(!here.is_waiting());
         assert!(there.is_waiting());
-        assert_eq!(lock(&turns.0).len(), 1, "nothing is left of those that are gone");
+        assert_eq!(lock(&turns.waiting).len(), 1, "nothing is left of those that are gone");
         turns.catch_up(&there);
         assert_eq!(digest(&there), Digest::of(&bytes(FEW, 1)));
     }
@@ -254,7 +263,7 @@ mod tests {
     fn files_that_wander_between_threads_keep_their_digests() {
         const THREADS: usize = 4;
         const CHUNKS: usize = 60;
-        let turns = Turns::default();
+        let turns = Turns::new(FEW);
         let (queues, works): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| channel()).unzip();
         let (done, ended) = channel();
         for file in 0..16 {
@@ -313,7 +322,7 @@ mod tests {
 
         #[test]
         fn marks_and_digests_are_those_of_each_file_alone(steps in steps()) {
-            let (turns, streams) = (Turns::default(), [(); 6].map(|()| Stream::default()));
+            let (turns, streams) = (Turns::new(FEW), [(); 6].map(|()| Stream::default()));
             let mut plain: [Vec<u8>; 6] = Default::default();
             for (place, (file, step)) in steps.into_iter().enumerate() {
                 let (stream, plain) = (&streams[file], &mut plain[file]);
