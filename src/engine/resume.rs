@@ -9,6 +9,7 @@
 //! | gone | | passed over; worked on where that is asked for |
 //! | of an API that is not the chosen one | | told, and passed over: the key is not for that API |
 //! | cannot be read | | told, and passed over |
+//! | there is none, but parts of the job's files that a killed run left | | worked on |
 //! | there is none | | no job |
 //!
 //! A failed job is asked again, since only the service can say that it is lost for good. A gone one is not: each of its
@@ -21,9 +22,9 @@ use super::archive::{BadRef, Stop, archive};
 use super::survey::{self, Look};
 use super::{Error, Session};
 use crate::job::{Asked, JobRef, Origin};
-use crate::layout::MANIFEST_NAME;
+use crate::layout::{self, MANIFEST_NAME};
 use crate::manifest::{Manifest, State};
-use crate::store::{Store, StoreError};
+use crate::store::{Found, Staging, Store, StoreError};
 
 /// Batches of jobs that wait for the archive to take them.
 const READ_AHEAD: usize = 16;
@@ -40,8 +41,12 @@ pub struct Which {
 /// Works on every job of the session's archive that is not done; returns what ended the run early, if anything did.
 pub async fn resume(session: &Arc<Session>, which: &Which) -> Option<Stop> {
     let (store, which, token) = (session.store.clone(), which.clone(), session.stop.clone());
+    let staging = Arc::clone(&session.staging);
     let (sender, jobs) = sync_channel(READ_AHEAD);
     let looking = tokio::task::spawn_blocking(move || {
+        if sender.send(ask_for_left(&store, &staging, &which)?).is_err() {
+            return Ok(());
+        }
         let look = |folders: &[String]| {
             folders.iter().filter_map(|folder| ask(&store, folder, &which).transpose()).collect()
         };
@@ -62,8 +67,40 @@ fn batches(jobs: Receiver<Vec<Ref>>) -> impl Iterator<Item = Ref> + Send + 'stat
     jobs.into_iter().flatten()
 }
 
+/// Jobs without a record, of which a killed run left parts.
+fn ask_for_left(store: &Store, staging: &Staging, which: &Which) -> Result<Vec<Ref>, StoreError> {
+    let mut refs = Vec::new();
+    for job in staging.left_jobs() {
+        match store.look(&job) {
+            Ok(Found::Nothing) => {
+                let place = layout::folder(&job);
+                refs.push(which.ask(job, place));
+            }
+            Err(error) if error.is_out_of_reach() => return Err(error),
+            // It has a record, which is looked at with all others.
+            Ok(Found::Record(..) | Found::Damaged { .. }) | Err(_) => {}
+        }
+    }
+    Ok(refs)
+}
+
+impl Which {
+    /// The job, where the key is meant for its API.
+    fn ask(&self, job: JobRef, place: String) -> Ref {
+        if job.origin == self.origin {
+            return Ok(Asked::new(job));
+        }
+        let why = format!(
+            "belongs to {}, but the key is only for {}; use --base-url {} if the key is meant for it",
+            job.origin, self.origin, job.origin
+        );
+        Err(BadRef { place, why })
+    }
+}
+
 fn ask(store: &Store, folder: &str, which: &Which) -> Result<Option<Ref>, StoreError> {
-    let told = |why| Some(Err(BadRef { place: format!("{folder}/{MANIFEST_NAME}"), why }));
+    let place = format!("{folder}/{MANIFEST_NAME}");
+    let told = |why| Some(Err(BadRef { place: place.clone(), why }));
     let (job, manifest) = match survey::look(store, folder)? {
         Look::Nothing => return Ok(None),
         Look::Unreadable(why) => return Ok(told(why)),
@@ -73,11 +110,7 @@ fn ask(store: &Store, folder: &str, which: &Which) -> Result<Option<Ref>, StoreE
         Ok(false) => None,
         Err(error) if error.is_out_of_reach() => return Err(error),
         Err(error) => told(error.to_string()),
-        Ok(true) if job.origin != which.origin => told(format!(
-            "belongs to {}, but the key is only for {}; use --base-url {} if the key is meant for it",
-            job.origin, which.origin, job.origin
-        )),
-        Ok(true) => Some(Ok(Asked::new(job))),
+        Ok(true) => Some(which.ask(job, place)),
     })
 }
 

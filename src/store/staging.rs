@@ -26,6 +26,7 @@ use super::disk::{Disk, write_all};
 use super::{StoreError, at, ctx, no_room};
 use crate::job::JobRef;
 use crate::layout::{self, PRIVATE_FOLDER};
+use crate::manifest::JobRecord;
 use crate::plan::Part;
 use crate::sha256::Sha256;
 pub use part::{Checkpoint, Partial, Proven};
@@ -137,6 +138,18 @@ impl<D: Disk> Staging<D> {
         })
     }
 
+    /// The jobs of whose outputs an earlier run left parts to go on with. Blocks for a small read of each part's note.
+    #[must_use]
+    pub fn left_jobs(&self) -> Vec<JobRef> {
+        let stems: Vec<String> = self.area.outputs().left.iter().cloned().collect();
+        let job_of = |stem: String| {
+            let name = Names { stem }.note();
+            read_note(&self.area.disk, &self.area.folder, &name)?.job.to_job().ok()
+        };
+        let jobs: HashSet<JobRef> = stems.into_iter().filter_map(job_of).collect();
+        jobs.into_iter().collect()
+    }
+
     /// Begins a part at its first byte, in place of whatever was left.
     ///
     /// # Errors
@@ -223,7 +236,7 @@ impl<D: Disk> Area<D> {
     }
 
     fn note(&self, job: &JobRef, names: &Names) -> Option<Note> {
-        read_note(&self.disk, &self.folder, &names.note()).filter(|note| note.job == job.fetch_url())
+        read_note(&self.disk, &self.folder, &names.note()).filter(|note| note.job == JobRecord::of(job))
     }
 }
 

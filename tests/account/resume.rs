@@ -1,6 +1,7 @@
 //! `vfetch resume`.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::listing::asked;
 use crate::support::run::Signal;
@@ -51,6 +52,37 @@ fn every_job_that_is_not_done_is_finished_without_a_list() {
     assert_eq!(resumed.stdout().lines().count(), 4, "a line for each file of the finished jobs");
     resume(&world, &[]).run().exits(0);
     assert_eq!(asked(&world, "2"), 2, "there is nothing left to ask for");
+}
+
+#[test]
+fn a_job_of_which_a_killed_run_left_parts_alone_is_finished_without_a_list() {
+    let world = World::new();
+    let clips = [1, 2].map(|seed| world.content(Content::mp4(seed, 5 << 20)));
+    let urls: Vec<String> = (0..2)
+        .map(|output| {
+            let file = Answer::file(&clips[output]);
+            world.media.on(&format!("/{output}.mp4"), file.clone().stall_at(3 << 20).then(file))
+        })
+        .collect();
+    world.job("147", Answer::success(&urls));
+    let running = world.get(&["147"]).spawn();
+    let staged = || world.staged().iter().filter(|name| name.contains(".note")).count();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while staged() < 2 {
+        assert!(Instant::now() < deadline, "no part has a checkpoint: {:?}", world.staged());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.signal(Signal::KILL);
+    running.wait().exits(137);
+    assert_eq!(world.state("147"), "absent");
+    let resumed = resume(&world, &[]).run().exits(0);
+    assert_eq!(resumed.stdout().lines().count(), 2);
+    for (output, clip) in clips.iter().enumerate() {
+        world.holds("147", output, clip);
+        let calls = world.media.calls(&format!("/{output}.mp4"));
+        assert!(calls[1].range_from().is_some(), "it went on from where it was");
+    }
+    assert_eq!(asked(&world, "147"), 2);
 }
 
 #[test]
@@ -139,10 +171,10 @@ fn a_job_that_a_run_asked_for_and_did_not_finish_is_known_to_the_archive_whateve
     world.job("5", Answer::success(&[world.media.on("/5.mp4", Answer::status(503))]));
     let running = world.get(&["1", "2", "3", "4", "5"]).args(&["-j", "2", "--wait", "1s", "-R", "0"]).spawn();
     world.media.wait_for_body_bytes(2 * 60_000);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !world.archive().join("4/manifest.json").exists() {
-        assert!(std::time::Instant::now() < deadline, "{:?}", world.names(""));
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert!(Instant::now() < deadline, "{:?}", world.names(""));
+        std::thread::sleep(Duration::from_millis(5));
     }
     running.signal(Signal::INT);
     running.wait().exits(130);

@@ -9,6 +9,7 @@ use super::super::disk::Disk;
 use super::super::{StoreError, ctx, no_room};
 use super::{Area, Claim};
 use crate::job::JobRef;
+use crate::manifest::JobRecord;
 use crate::sha256::Digest;
 
 /// A note that is longer than this is not one of ours.
@@ -82,7 +83,7 @@ impl<D: Disk> Partial<D> {
     ///
     /// A note that cannot be written costs that run its head start and nothing else.
     pub fn checkpoint(&self, source: &str, etag: &str, total: Option<u64>, checkpoint: Checkpoint) {
-        let (job, source, etag) = (self.job.fetch_url(), source.into(), Some(etag.into()));
+        let (job, source, etag) = (JobRecord::of(&self.job), source.into(), Some(etag.into()));
         let note = Note { job, source, etag, total, checkpoint };
         if let Ok(mut text) = serde_json::to_vec(&note) {
             text.push(b'\n');
@@ -153,7 +154,7 @@ impl<D: Disk> Proven<D> {
 /// What is needed to go on with a part.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Note {
-    pub(super) job: String,
+    pub(super) job: JobRecord,
     pub(super) source: String,
     pub(super) etag: Option<String>,
     pub(super) total: Option<u64>,
