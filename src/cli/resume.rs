@@ -22,9 +22,9 @@ Examples:
 /// Finish every job of an archive that is pending, partial or failed.
 ///
 /// Which jobs these are, and where they live, stands in the archive: no list and no command line is needed. Complete jobs
-/// whose files are missing are completed too, and so are jobs of which a run that was killed left parts and no record. Each record names the API that its job belongs to; a job of another API
-/// than the chosen one is told and passed over, since the key is not meant for it. Jobs that are gone are passed over,
-/// unless --gone says otherwise.
+/// whose files are missing are completed too, and so are jobs of which a run that was killed left parts and no record. Each
+/// record names the API that its job belongs to; a job of another API than the chosen one is told and passed over, since
+/// the key is not meant for it. Jobs that are gone are passed over, unless --gone says otherwise.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ResumeArgs {
