@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn brackets_count_outside_of_texts_only() {
-        let table: [(&[&str], usize, bool); 7] = [
+        let table: [(&[&str], usize, bool); 10] = [
             (&["{\"id\": 1}"], 0, false),
             (&["[", "{\"id\":", "7"], 2, false),
             (&["\u{feff} [{", "\"a\": \"]}\"", "}]"], 0, false),
@@ -62,6 +62,9 @@ mod tests {
             (&["{\"message\": \"cut"], 1, true),
             (&["147 [", "{"], 1, false),
             (&["]}{"], 0, false),
+            (&["[\"[{\"]"], 0, false),
+            (&["[{\"]\""], 2, false),
+            (&["[\\]"], 0, false),
         ];
         for (lines, depth, cut) in table {
             let mut nesting = Nesting::default();

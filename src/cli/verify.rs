@@ -1,6 +1,5 @@
 //! `vfetch verify`: proves an archive's bytes against its records.
 
-use std::io::ErrorKind;
 
 use serde_json::json;
 use vfetch::engine::survey::{self, Progress};
@@ -112,16 +111,12 @@ fn if_permitted(
     refused: impl FnOnce(&StoreError),
 ) -> Result<Vec<Leftover>, StoreError> {
     match leftovers {
-        Err(error) if is_forbidden(&error) => {
+        Err(error) if error.is_denied() => {
             refused(&error);
             Ok(Vec::new())
         }
         leftovers => leftovers,
     }
-}
-
-fn is_forbidden(error: &StoreError) -> bool {
-    matches!(error, StoreError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied)
 }
 
 fn conclude(

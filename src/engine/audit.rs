@@ -23,7 +23,7 @@ const ENTRY_MAX: u64 = 4 * 1024 * 1024;
 /// What an archive said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Records {
-    /// How many jobs it has a record of.
+    /// How many jobs it has a record of, or parts.
     pub jobs: u64,
     /// How many of these records cannot be read; their jobs count as lacking.
     pub unreadable: u64,
@@ -41,7 +41,8 @@ struct Recorded {
     unreadable: bool,
 }
 
-/// Hears an archive: every record, and whether the files that it names are there with their sizes. Blocks.
+/// Hears an archive: every record, whether the files that it names are there with their sizes, and parts of jobs that have
+/// no record. Blocks.
 ///
 /// # Errors
 /// That the archive could not be listed, or is out of reach.
@@ -70,6 +71,11 @@ pub fn hear_archive(
         }
         true
     })?;
+    for job in survey::unrecorded(store)? {
+        records.jobs += 1;
+        records.elsewhere += u64::from(job.origin != *origin);
+        closure.record(&job, Stands::Lacking, 0, None);
+    }
     Ok(records)
 }
 

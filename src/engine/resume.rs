@@ -24,7 +24,7 @@ use super::{Error, Session};
 use crate::job::{Asked, JobRef, Origin};
 use crate::layout::{self, MANIFEST_NAME};
 use crate::manifest::{Manifest, State};
-use crate::store::{Found, Staging, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Batches of jobs that wait for the archive to take them.
 const READ_AHEAD: usize = 16;
@@ -41,10 +41,13 @@ pub struct Which {
 /// Works on every job of the session's archive that is not done; returns what ended the run early, if anything did.
 pub async fn resume(session: &Arc<Session>, which: &Which) -> Option<Stop> {
     let (store, which, token) = (session.store.clone(), which.clone(), session.stop.clone());
-    let staging = Arc::clone(&session.staging);
     let (sender, jobs) = sync_channel(READ_AHEAD);
     let looking = tokio::task::spawn_blocking(move || {
-        if sender.send(ask_for_left(&store, &staging, &which)?).is_err() {
+        let left = survey::unrecorded(&store)?.into_iter().map(|job| {
+            let place = layout::folder(&job);
+            which.ask(job, place)
+        });
+        if sender.send(left.collect()).is_err() {
             return Ok(());
         }
         let look = |folders: &[String]| {
@@ -65,23 +68,6 @@ type Ref = Result<Asked, BadRef>;
 
 fn batches(jobs: Receiver<Vec<Ref>>) -> impl Iterator<Item = Ref> + Send + 'static {
     jobs.into_iter().flatten()
-}
-
-/// Jobs without a record, of which a killed run left parts.
-fn ask_for_left(store: &Store, staging: &Staging, which: &Which) -> Result<Vec<Ref>, StoreError> {
-    let mut refs = Vec::new();
-    for job in staging.left_jobs() {
-        match store.look(&job) {
-            Ok(Found::Nothing) => {
-                let place = layout::folder(&job);
-                refs.push(which.ask(job, place));
-            }
-            Err(error) if error.is_out_of_reach() => return Err(error),
-            // It has a record, which is looked at with all others.
-            Ok(Found::Record(..) | Found::Damaged { .. }) | Err(_) => {}
-        }
-    }
-    Ok(refs)
 }
 
 impl Which {

@@ -14,7 +14,7 @@ use super::sorted::sorted;
 use crate::census::Census;
 use crate::job::JobRef;
 use crate::manifest::Manifest;
-use crate::store::{Folders, Store, StoreError};
+use crate::store::{Folders, Found, Store, StoreError};
 
 /// Folders that are looked at together.
 const BATCH: usize = 64;
@@ -133,8 +133,33 @@ pub fn look(store: &Store, folder: &str) -> Result<Look, StoreError> {
     })
 }
 
+/// The jobs of which parts are here and no record, in their order: of a run that is under way, or that was killed. Blocks.
+///
+/// # Errors
+/// That the archive is out of reach.
+pub fn unrecorded(store: &Store) -> Result<Vec<JobRef>, StoreError> {
+    let mut jobs = Vec::new();
+    for job in store.part_jobs()? {
+        match store.look(&job) {
+            Ok(Found::Nothing) => jobs.push(job),
+            Err(error) if error.is_out_of_reach() => return Err(error),
+            // It has a record, which is looked at with all others.
+            Ok(Found::Record(..) | Found::Damaged { .. }) | Err(_) => {}
+        }
+    }
+    jobs.sort_by_cached_key(ToString::to_string);
+    Ok(jobs)
+}
+
+/// Such a job as its record would have it.
+pub(super) fn as_pending(job: JobRef) -> Look {
+    let manifest = Manifest::new(&job, &super::timestamp());
+    Look::Job(job, Box::new(manifest))
+}
+
 /// Reads every record in the natural order of the folders; gives each of them to `make` on one of the store's threads, and
-/// what it made of them to `take` on this one, in that order and some at a time. Blocks; ends as [`survey`] does.
+/// what it made of them to `take` on this one, in that order and some at a time; jobs that have parts and no record come
+/// last, as pending. Blocks; ends as [`survey`] does.
 ///
 /// # Errors
 /// That the archive could not be listed, or is out of reach.
@@ -143,8 +168,9 @@ pub fn in_order<T: Send>(
     stop: &CancellationToken,
     progress: &Progress,
     make: impl Fn(Look) -> Option<T> + Sync,
-    take: impl FnMut(Vec<T>) -> bool,
+    mut take: impl FnMut(Vec<T>) -> bool,
 ) -> Result<(), StoreError> {
+    let mut goes_on = true;
     let read = |folders: &[String]| {
         let mut batch = Vec::new();
         for folder in folders {
@@ -153,7 +179,14 @@ pub fn in_order<T: Send>(
         progress.add_jobs(folders.len());
         Ok(batch)
     };
-    survey(store, sorted(store)?, stop, read, take)
+    survey(store, sorted(store)?, stop, read, |batch| {
+        goes_on = take(batch);
+        goes_on
+    })?;
+    if goes_on && !stop.is_cancelled() {
+        take(unrecorded(store)?.into_iter().filter_map(|job| make(as_pending(job))).collect());
+    }
+    Ok(())
 }
 
 /// Counts what an archive holds. Blocks.
@@ -179,6 +212,9 @@ pub fn count(store: &Store, stop: &CancellationToken, progress: &Progress) -> Re
         whole.add(part);
         true
     })?;
+    for job in unrecorded(store)? {
+        whole.note(&job, &Manifest::new(&job, &super::timestamp()), now);
+    }
     Ok(whole)
 }
 

@@ -101,6 +101,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk's permissions forbid it.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether it says nothing of the one file or record that was asked for: the archive is out of reach for all of them.
     #[must_use]
     pub fn is_out_of_reach(&self) -> bool {

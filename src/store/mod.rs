@@ -307,6 +307,14 @@ impl Store {
         }
     }
 
+    /// The jobs of which parts are here that a run can go on with, each once. Blocks.
+    pub fn part_jobs(&self) -> Result<Vec<JobRef>, StoreError> {
+        match &self.inner {
+            Inner::Local(local) => local.part_jobs(),
+            Inner::Remote(remote) => remote.part_jobs(),
+        }
+    }
+
     /// Moves what has this name in a job's folder into the quarantine, never over something else; says where it is now,
     /// below the root, or `None` where there was nothing to move. Blocks.
     ///

@@ -275,15 +275,25 @@ impl RemoteStore {
         Ok(found)
     }
 
+    /// The jobs of which parts are here, on this machine, that a run can go on with. Blocks.
+    pub fn part_jobs(&self) -> Result<Vec<JobRef>, StoreError> {
+        self.staging_store()?.map_or_else(|| Ok(Vec::new()), |(local, _)| local.part_jobs())
+    }
+
     fn staged(&self) -> Result<Vec<Leftover>, StoreError> {
-        let Some(folder) = self.staging_folder() else { return Ok(Vec::new()) };
-        let parts = match LocalStore::open(RealDisk, &folder, false) {
-            Ok(local) => local.leftovers()?,
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let root = folder.display().to_string();
-        Ok(parts.into_iter().map(|part| Leftover { place: at(&root, &part.place), ..part }).collect())
+        let Some((local, root)) = self.staging_store()? else { return Ok(Vec::new()) };
+        let parts = local.leftovers()?.into_iter();
+        Ok(parts.map(|part| Leftover { place: at(&root, &part.place), ..part }).collect())
+    }
+
+    /// The folder of the staging area, and where it is; `None` where nothing was ever staged.
+    fn staging_store(&self) -> Result<Option<(LocalStore<RealDisk>, String)>, StoreError> {
+        let Some(folder) = self.staging_folder() else { return Ok(None) };
+        match LocalStore::open(RealDisk, &folder, false) {
+            Ok(local) => Ok(Some((local, folder.display().to_string()))),
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Moves what has this name in a job's folder into the quarantine, never over something else; says where it is now,

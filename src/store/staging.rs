@@ -138,18 +138,6 @@ impl<D: Disk> Staging<D> {
         })
     }
 
-    /// The jobs of whose outputs an earlier run left parts to go on with. Blocks for a small read of each part's note.
-    #[must_use]
-    pub fn left_jobs(&self) -> Vec<JobRef> {
-        let stems: Vec<String> = self.area.outputs().left.iter().cloned().collect();
-        let job_of = |stem: String| {
-            let name = Names { stem }.note();
-            read_note(&self.area.disk, &self.area.folder, &name)?.job.to_job().ok()
-        };
-        let jobs: HashSet<JobRef> = stems.into_iter().filter_map(job_of).collect();
-        jobs.into_iter().collect()
-    }
-
     /// Begins a part at its first byte, in place of whatever was left.
     ///
     /// # Errors
@@ -223,6 +211,12 @@ impl<D: Disk> Staging<D> {
         drop(outputs);
         Ok(Claim { area, names, part: AtomicBool::new(left), note: AtomicBool::new(left) })
     }
+}
+
+/// The job of whose part this is the note, where it is one that can be read.
+pub(super) fn job_of_note<D: Disk>(disk: &D, folder: &D::Folder, name: &str) -> Option<JobRef> {
+    name.strip_suffix(".note")?;
+    read_note(disk, folder, name)?.job.to_job().ok()
 }
 
 impl<D: Disk> Area<D> {

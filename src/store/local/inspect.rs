@@ -4,13 +4,17 @@
 //! in place of a job's folder is an error, because what it hides cannot be vouched for.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io;
 
 use super::super::disk::{Disk, Entry, write_all};
 use super::super::look::{Leftover, LeftoverKind, Record};
-use super::super::staging::{LOCK_NAME, STAGING_FOLDER, Staging, ensure_folder, remove_if_there};
+use super::super::staging::{
+    LOCK_NAME, STAGING_FOLDER, Staging, ensure_folder, job_of_note, remove_if_there,
+};
 use super::super::{StoreError, at, ctx};
 use super::{LocalStore, read_all};
+use crate::job::JobRef;
 use crate::layout::{self, Key, MANIFEST_NAME, PRIVATE_FOLDER};
 
 /// Where bad files are put aside, below the private folder.
@@ -138,6 +142,31 @@ impl<D: Disk> LocalStore<D> {
             }
         }
         Ok(found)
+    }
+
+    /// The jobs of which parts are here that a run can go on with, each once. Blocks for a small read of each part's note.
+    ///
+    /// Whoever may not look into the private folder sees none.
+    pub fn part_jobs(&self) -> Result<Vec<JobRef>, StoreError> {
+        let private_place = at(&self.place, PRIVATE_FOLDER);
+        let place = at(&private_place, STAGING_FOLDER);
+        let staging = match self.folder_in(&self.root, PRIVATE_FOLDER, &private_place) {
+            Ok(Some(private)) => self.folder_in(&private, STAGING_FOLDER, &place),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let staging = match staging {
+            Ok(Some(staging)) => staging,
+            Ok(None) => return Ok(Vec::new()),
+            Err(error) if error.is_denied() => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let names = self.disk.names(&staging).map_err(ctx("listing", &place))?;
+        let mut jobs = HashSet::new();
+        for name in names {
+            jobs.extend(job_of_note(&self.disk, &staging, &name.map_err(ctx("listing", &place))?));
+        }
+        Ok(jobs.into_iter().collect())
     }
 
     /// Moves what has this name into the quarantine, under a name that nothing there has; says where it is now, below
