@@ -125,7 +125,7 @@ async fn preview(args: GetArgs, refs: impl Iterator<Item = Ref> + Send + 'static
                 }
             });
         desk.done();
-        if !args.show.quiet {
+        if !args.show.quiet && !out.is_closed() {
             desk.say(format_args!("{}{told}", if desk.stop.is_cancelled() { "stopped: " } else { "" }));
         }
         let closed = out.end()?;

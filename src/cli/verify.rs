@@ -1,6 +1,5 @@
 //! `vfetch verify`: proves an archive's bytes against its records.
 
-
 use serde_json::json;
 use vfetch::engine::survey::{self, Progress};
 use vfetch::engine::verify::{self, VerifyOptions};

@@ -1,6 +1,6 @@
 //! The bytes of one output as they come together, from whatever brings them.
 //!
-//! A part on disk, its hasher and its walker always stand at the same byte. An answer's body is placed at their end
+//! A part on disk and its walker always stand at the same byte, and its hasher there or a little before it. An answer's body is placed at their end
 //! where [`plan::resume`] and [`plan::judge_answer`] allow that, and at the first byte otherwise. Nothing in here knows
 //! the network: whoever brings bytes asks [`Assembly::resume`] what to ask for, tells [`Assembly::place`] what the
 //! answer says, feeds [`Assembly::take`], and ends in [`Assembly::finish`] or [`Assembly::settle`].
@@ -20,8 +20,7 @@ use crate::store::StoreError;
 use crate::store::disk::Disk;
 use crate::store::staging::{Partial, Staging};
 
-/// A part gets a checkpoint each time so many bytes have come; a killed run fetches at most these again, and those that
-/// waited to be hashed.
+/// A part gets a checkpoint each time so many bytes have come: a killed run fetches about as many again at most.
 const CHECKPOINT_STEP: u64 = 1 << 20;
 
 /// Why bytes do not come together.
@@ -58,7 +57,7 @@ pub struct Assembly<D: Disk> {
     looked_for_left_over: bool,
 }
 
-/// A part with its hasher and walker, all at the same byte.
+/// A part with its hasher and walker.
 #[derive(Debug)]
 pub struct Open<D: Disk> {
     partial: Partial<D>,
@@ -242,7 +241,6 @@ impl<D: Disk> Assembly<D> {
     /// Notes how far the bytes have come, so that a later run can go on from here.
     pub fn checkpoint(&mut self) {
         if let Some(open) = &mut self.open {
-            open.hasher.hurry();
             open.checkpoint();
         }
     }
@@ -343,7 +341,10 @@ impl<D: Disk> Open<D> {
     /// Writes a checkpoint of all that is here.
     fn checkpoint_all(&mut self) {
         if self.may_go_on() {
-            self.hasher.catch_up();
+            self.hasher.come_back();
+            // The one before may be written where that of the end may not.
+            self.write_checkpoint();
+            self.hasher.mark();
         }
         self.write_checkpoint();
     }

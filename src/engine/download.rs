@@ -1,8 +1,8 @@
 //! One attempt at one source: bytes from the network, hashed, staged, judged, proven.
 //!
 //! A [`Draft`] is what the attempts at one output share: its [`Assembly`], and the session that it reports to. Each
-//! chunk is written right where it is received, while it is in the cache, and hashed there too, in turn with those of other
-//! transfers, as long as there is a transfer for each core ([`super::hasher`]).
+//! chunk is written right where it is received, while it is in the cache, and hashed a moment later, in turn with those of
+//! other transfers, or on a core that is idle ([`super::hasher`]).
 
 use std::time::Duration;
 

@@ -165,17 +165,13 @@ impl Hasher {
         }
     }
 
-    /// Takes in what waits for company here.
-    pub(super) fn hurry(&self) {
-        if let Place::Here(stream) = &self.place {
-            self.cores.turns.catch_up(stream);
-        }
-    }
-
-    /// Marks the byte that it stands at. The mark may come later.
+    /// Marks the byte after all that it was given. The mark may come later.
     pub(super) fn mark(&mut self) {
         match &self.place {
-            Place::Here(stream) => stream.mark(),
+            Place::Here(stream) => {
+                self.cores.turns.catch_up(stream);
+                self.marked = Some(stream.state().mark());
+            }
             Place::Beside(beside) => {
                 if beside.queue.send(Work::Mark).is_err() {
                     self.come_back();
@@ -186,17 +182,12 @@ impl Hasher {
 
     /// The furthest mark that has come since it was last asked for.
     pub(super) fn marked(&mut self) -> Option<Checkpoint> {
-        let mark = match &self.place {
-            Place::Here(stream) => stream.marked(),
-            Place::Beside(beside) => beside.marks.try_iter().last(),
-        };
-        mark.or_else(|| self.marked.take())
-    }
-
-    /// Catches up with what it was given, and marks that byte.
-    pub(super) fn catch_up(&mut self) {
-        self.come_back();
-        self.mark();
+        if let Place::Beside(beside) = &self.place
+            && let Some(mark) = beside.marks.try_iter().last()
+        {
+            self.marked = Some(mark);
+        }
+        self.marked.take()
     }
 
     /// Whether it has something left to take in that could go faster with the bytes of other files.
@@ -206,7 +197,7 @@ impl Hasher {
 
     /// The digests of all that it was given.
     pub(super) fn finish(self) -> (Digest, Option<[u8; 16]>) {
-        let State { sha256, md5 } = self.place.into_state(&self.cores);
+        let (State { sha256, md5 }, _) = self.place.into_state(&self.cores);
         (sha256.digest(), md5.map(|md5| md5.finalize().into()))
     }
 
@@ -215,7 +206,6 @@ impl Hasher {
         let Some(core) = self.cores.idle() else { return };
         let ((queue, work), (marks_in, marks)) = (sync_channel(QUEUE), channel());
         self.cores.turns.catch_up(stream);
-        self.marked = stream.marked().or_else(|| self.marked.take());
         let mut state = stream.state();
         let hash = move || {
             for work in work {
@@ -233,23 +223,26 @@ impl Hasher {
         }
     }
 
-    fn come_back(&mut self) {
-        let state = std::mem::take(&mut self.place).into_state(&self.cores);
+    /// Takes in all that it was given, and goes on here.
+    pub(super) fn come_back(&mut self) {
+        let (state, mark) = std::mem::take(&mut self.place).into_state(&self.cores);
+        self.marked = mark.or_else(|| self.marked.take());
         self.place = Place::Here(Stream::at(state));
     }
 }
 
 impl Place {
-    /// What it has come to, after all that it was given.
-    fn into_state(self, cores: &Cores) -> State {
+    /// What it has come to, after all that it was given, and the furthest mark that nobody has asked for.
+    fn into_state(self, cores: &Cores) -> (State, Option<Checkpoint>) {
         match self {
             Self::Here(stream) => {
                 cores.turns.catch_up(&stream);
-                stream.state()
+                (stream.state(), None)
             }
-            Self::Beside(Beside { queue, thread, .. }) => {
+            Self::Beside(Beside { queue, thread, marks, .. }) => {
                 drop(queue);
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                let state = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                (state, marks.try_iter().last())
             }
         }
     }
@@ -309,7 +302,8 @@ mod tests {
                 hasher.mark();
                 seen.extend(hasher.marked());
             }
-            hasher.catch_up();
+            hasher.come_back();
+            hasher.mark();
             seen.extend(hasher.marked());
             let mut before = 0;
             let ends: Vec<u64> = steps

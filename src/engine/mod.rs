@@ -155,8 +155,8 @@ pub struct Session {
 const READY_MAX: usize = 2_048;
 
 impl Session {
-    /// Puts the parts of a run together and locks the archive's staging area. Longer waits than [`LONGEST_WAIT`] are
-    /// that long.
+    /// Puts the parts of a run together and locks the archive's staging area. Waits longer than [`LONGEST_WAIT`] are
+    /// cut to it.
     ///
     /// # Errors
     /// As [`Store::staging`].

@@ -4,6 +4,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{BadRef, read_ahead};
+use super::ended::Ended;
 use super::glance::{Glance, glance};
 use super::survey::Progress;
 use super::{Error, Options};
@@ -11,8 +12,9 @@ use crate::job::Asked;
 use crate::manifest::State;
 use crate::store::{Found, Store, StoreError};
 
-/// References that one thread looks at before the next ones are read.
+/// References that one thread looks at before the next ones are read: at most, and where there are few.
 const EACH: usize = 256;
+const FEW: usize = 8;
 
 /// What a run would do about one reference.
 #[derive(Debug)]
@@ -57,8 +59,9 @@ pub fn preview(
             return Ok(());
         }
         progress.add_jobs(count);
+        let each = count.div_ceil(threads).clamp(FEW, EACH);
         let mut batch = batch.into_iter();
-        let part = |_| batch.by_ref().take(EACH).collect::<Vec<_>>();
+        let part = |_| batch.by_ref().take(each).collect::<Vec<_>>();
         let parts = (0..threads).map(part).take_while(|part| !part.is_empty()).collect();
         for part in foresee_all(store, options, stop, parts) {
             part?.into_iter().for_each(&mut tell);
@@ -76,7 +79,8 @@ fn foresee_all(
     parts: Vec<Vec<Result<Asked, BadRef>>>,
 ) -> Vec<Foretold> {
     let look = |part: Vec<_>| -> Foretold {
-        part.into_iter().map(|reference| foresee(store, options, stop, reference)).collect()
+        let part = part.into_iter().take_while(|_| !stop.is_cancelled());
+        part.filter_map(|reference| foresee(store, options, stop, reference).transpose()).collect()
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || look(part))).collect();
@@ -92,17 +96,19 @@ fn foresee(
     options: &Options,
     stop: &CancellationToken,
     reference: Result<Asked, BadRef>,
-) -> Result<Foreseen, StoreError> {
+) -> Result<Option<Foreseen>, StoreError> {
     let asked = match reference {
         Ok(asked) => asked,
-        Err(refused) => return Ok(Foreseen::Refused(refused)),
+        Err(refused) => return Ok(Some(Foreseen::Refused(refused))),
     };
-    let Some(store) = store else { return Ok(Foreseen::Asked(asked, None)) };
-    Ok(match glance(store, options, &asked.job, stop) {
+    let Some(store) = store else { return Ok(Some(Foreseen::Asked(asked, None))) };
+    Ok(Some(match glance(store, options, &asked.job, stop) {
         Ok(Glance::Open(Found::Record(manifest, _), _)) => Foreseen::Asked(asked, Some(manifest.state)),
         Ok(Glance::Open(Found::Nothing | Found::Damaged { .. }, _)) => Foreseen::Asked(asked, None),
+        // It was not looked at to its end.
+        Ok(Glance::Over(Ended::Cancelled)) => return Ok(None),
         Ok(Glance::Over(_)) => Foreseen::Passed(asked),
         Err(error) if error.is_out_of_reach() => return Err(error),
         Err(error) => Foreseen::Failed(asked, error.into()),
-    })
+    }))
 }

@@ -49,10 +49,10 @@ const LATE: Duration = Duration::from_millis(10);
 const CLOSES_AFTER: u32 = 3;
 /// A closed host is probed after this time, then after twice as long each time, up to the cap.
 const CLOSED_FOR: Duration = Duration::from_secs(2);
-/// The longest time between two probes of a closed host.
+/// The longest time between two probes of a closed host that does not ask for a longer one.
 const CLOSED_FOR_CAP: Duration = Duration::from_secs(30);
 
-/// A host may ask to be left alone for this long with no good answer between, unless the user says otherwise.
+/// A host may refuse everything for this long, unless the user says otherwise: as long as a job may take.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// The state of one host.
@@ -79,7 +79,7 @@ pub struct Lane {
     peak: usize,
     /// Refusals in a row with nothing good between them; after the second one request at a time finds out more.
     refused_in_a_row: u32,
-    /// Since when it has refused, with nothing good between.
+    /// Since when it has refused, with nothing good between; time in which nobody asks moves it on.
     refusing_since: Option<Instant>,
     /// Good answers since the last complaint.
     good_since: u64,
@@ -227,7 +227,9 @@ impl Lane {
     /// Whether a request may go out now; one that may is counted until [`Lane::done`].
     pub fn admit(&mut self, now: Instant) -> Admit {
         if let Some(since) = self.idle_since.take() {
-            self.idle += now.saturating_duration_since(since);
+            let idle = now.saturating_duration_since(since);
+            self.idle += idle;
+            self.refusing_since = self.refusing_since.map(|refusing| refusing + idle);
         }
         let not_before = self.not_before.filter(|until| *until > now);
         if let Some(until) = self.closed_until.max(not_before).filter(|_| self.closed_until.is_some()) {
@@ -299,18 +301,21 @@ impl Lane {
                 }
             }
             Outcome::Complaint(pause) => {
+                let (closed_until, is_news) = (self.closed_until, self.is_news(began));
                 self.open();
                 let until = pause.map(|pause| now + pause);
                 self.not_before = self.not_before.max(until);
                 self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
-                if self.is_news(began) {
+                let since = *self.refusing_since.get_or_insert(now);
+                let is_over = now.saturating_duration_since(since) >= self.patience;
+                if is_news {
                     self.whims += 1.0;
                     self.refused(pause, began.at, now);
                 }
-                let since = *self.refusing_since.get_or_insert(now);
-                let is_over = now.saturating_duration_since(since) >= self.patience;
-                if is_over && self.refused_in_a_row >= CLOSES_AFTER {
-                    self.close(now);
+                match is_over && self.refused_in_a_row >= CLOSES_AFTER {
+                    true if is_news => self.close(now),
+                    true => self.closed_until = closed_until,
+                    false => {}
                 }
             }
             Outcome::Broke => {

@@ -59,7 +59,7 @@ pub struct ClientOptions {
     pub connect_within: Duration,
     /// The longest silence of a media host, before its answer and within it.
     pub idle: Duration,
-    /// How long a host may answer nothing but that it is asked too much.
+    /// How long a host may answer nothing but that it is asked too much; sensibly as long as a job may take.
     pub patience: Duration,
 }
 

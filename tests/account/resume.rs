@@ -75,6 +75,13 @@ fn a_job_of_which_a_killed_run_left_parts_alone_is_finished_without_a_list() {
     running.signal(Signal::KILL);
     running.wait().exits(137);
     assert_eq!(world.state("147"), "absent");
+    let archive = world.archive();
+    let say = |command: &str| world.command(command).args(&[archive.to_str().unwrap()]).quietly().run();
+    let status = say("status").exits(0).stdout();
+    assert!(status.contains("At risk: 1 job has files that are not here"), "{status}");
+    let list = world.command("list").args(&[archive.to_str().unwrap(), "--json"]).quietly().run().exits(0);
+    assert!(list.stdout().contains(r#""state":"pending""#), "{}", list.stdout());
+    say("audit").exits(1);
     let resumed = resume(&world, &[]).run().exits(0);
     assert_eq!(resumed.stdout().lines().count(), 2);
     for (output, clip) in clips.iter().enumerate() {

@@ -398,6 +398,36 @@ fn what_waits_to_be_hashed_is_in_the_checkpoint_that_a_slow_transfer_asks_for() 
 }
 
 #[test]
+fn a_part_that_is_whole_when_it_is_set_aside_keeps_the_checkpoint_before_its_end() {
+    let disk = MemoryDisk::with_folder(ROOT.trim_start_matches('/'));
+    let content = some_content(0, 4_000, false);
+    let total = Some(content.len() as u64);
+    let source =
+        Source { url: "https://first.test/a", etags: Etags::Strong, contents: vec![content.clone()] };
+    for cores in [0, 1] {
+        let Process { mut assembly } = Process::begin(&disk, cores, 1);
+        let reply = source.answer(&Resume::Restart, Ranges::Right, Framing::Length);
+        let answer =
+            Answer { status: 200, etag: reply.etag.as_deref(), content_range: None, content_length: total };
+        assembly.place(&Resume::Restart, &answer, source.url).expect("it is the whole");
+        let mut take = |from: usize, to: usize, checkpoint: bool| {
+            assembly.take(Bytes::copy_from_slice(&content[from..to])).expect("nothing fails");
+            if checkpoint {
+                assembly.checkpoint();
+            }
+        };
+        take(0, 600, false);
+        take(600, 1_000, true);
+        take(1_000, content.len(), false);
+        assembly.set_aside();
+        let left_over = assembly.left_over(source.url).expect("it is there").read().expect("nothing fails");
+        assembly.adopt(left_over.expect("it is sound"));
+        assert_eq!(assembly.bytes(), 1_000, "{cores} cores");
+        assembly.forget();
+    }
+}
+
+#[test]
 fn no_schedule_of_cuts_changes_and_lies_publishes_a_splice() {
     let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, SEED));

@@ -1,8 +1,9 @@
 //! Files that are hashed in turn: the next bytes of each wait until those of enough others are here.
 //!
-//! A core that takes the bytes of four files in turn does in two thirds of the time what it does one file after another
-//! ([`crate::sha256`]). So bytes wait for company, for those that came on the same thread, which are in the same core's
-//! cache. They wait for little: a few hundred KiB of one file, or its end, are hashed with whatever company there is.
+//! A core that takes the bytes of four files in turn needs two thirds of the time that it takes for one file after another
+//! ([`crate::sha256`]). So bytes wait for company: for those that came on the same thread, which are in the same core's
+//! cache. They do not wait long: once a few hundred KiB of a file wait, at its end, and when a checkpoint is due, they are
+//! hashed with whatever company there is.
 
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread::{self, ThreadId};
@@ -10,12 +11,13 @@ use std::thread::{self, ThreadId};
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
-use super::{State, Work};
+use super::State;
 use crate::sha256::{STREAMS, Sha256, update_all};
-use crate::store::staging::Checkpoint;
 
 /// So many bytes of a file wait at most; more would leave the cache before they are hashed.
 const WAITING: usize = 512 * 1024;
+/// So many chunks of a file wait at most, since each may hold more memory than it has bytes.
+const CHUNKS: usize = 64;
 
 /// Fewer bytes at once than these are hashed sooner than they find company.
 pub(super) const FEW: usize = 32 * 1024;
@@ -28,9 +30,8 @@ pub(super) struct Stream(Arc<Mutex<Inner>>);
 struct Inner {
     state: State,
     /// What waits, in its order.
-    work: Vec<Work>,
+    waiting: Vec<Bytes>,
     bytes: usize,
-    marked: Option<Checkpoint>,
 }
 
 impl Stream {
@@ -40,27 +41,12 @@ impl Stream {
 
     /// Whether anything waits.
     pub(super) fn is_waiting(&self) -> bool {
-        !lock(&self.0).work.is_empty()
+        !lock(&self.0).waiting.is_empty()
     }
 
     /// Computes an MD5 besides, from here on.
     pub(super) fn want_md5(&self) {
         lock(&self.0).state.md5 = Some(Md5::new());
-    }
-
-    /// Marks the byte after all that it was given; the mark comes when it stands there.
-    pub(super) fn mark(&self) {
-        let mut inner = lock(&self.0);
-        if inner.work.is_empty() {
-            inner.marked = Some(inner.state.mark());
-        } else {
-            inner.work.push(Work::Mark);
-        }
-    }
-
-    /// The furthest mark that has come since it was last asked for.
-    pub(super) fn marked(&self) -> Option<Checkpoint> {
-        lock(&self.0).marked.take()
     }
 
     /// What it has come to, without what waits.
@@ -73,7 +59,7 @@ impl Stream {
 #[derive(Debug)]
 pub(super) struct Turns {
     few: usize,
-    /// The streams in which something waits, each with the thread that it came on.
+    /// The streams in which something waits, each with the thread that the first of it came on.
     waiting: Mutex<Vec<(ThreadId, Weak<Mutex<Inner>>)>>,
 }
 
@@ -86,13 +72,14 @@ impl Turns {
     /// Takes a stream's next bytes in, at once or when those of others are here.
     pub(super) fn take(&self, stream: &Stream, bytes: Bytes) {
         let mut inner = lock(&stream.0);
-        if inner.work.is_empty() && bytes.len() < self.few {
+        if inner.waiting.is_empty() && bytes.len() < self.few {
             inner.state.take(&bytes);
             return;
         }
         inner.bytes += bytes.len();
-        inner.work.push(Work::Bytes(bytes));
-        let (is_first, is_full) = (inner.work.len() == 1, inner.bytes >= WAITING);
+        inner.waiting.push(bytes);
+        let chunks = inner.waiting.len();
+        let (is_first, is_full) = (chunks == 1, inner.bytes >= WAITING || chunks >= CHUNKS);
         drop(inner);
         if is_first || is_full {
             hash_in_turn(self.with_company(stream, is_full));
@@ -127,29 +114,23 @@ impl Turns {
 /// What a stream is to take in, as far as it has come.
 struct Feed<'a> {
     state: &'a mut State,
-    marked: &'a mut Option<Checkpoint>,
-    work: std::slice::Iter<'a, Work>,
+    waiting: std::slice::Iter<'a, Bytes>,
     bytes: &'a [u8],
 }
 
 impl<'a> Feed<'a> {
     fn of(inner: &'a mut Inner) -> Self {
-        let Inner { state, work, marked, .. } = inner;
-        Self { state, marked, work: work.iter(), bytes: &[] }
+        let Inner { state, waiting, .. } = inner;
+        Self { state, waiting: waiting.iter(), bytes: &[] }
     }
 
-    /// Goes on to the next bytes, past any mark; false at the end.
+    /// Goes on to the next bytes; false at the end.
     fn has_more(&mut self) -> bool {
         while self.bytes.is_empty() {
-            match self.work.next() {
-                None => return false,
-                Some(Work::Mark) => *self.marked = Some(self.state.mark()),
-                Some(Work::Bytes(bytes)) => {
-                    self.bytes = bytes;
-                    if let Some(md5) = &mut self.state.md5 {
-                        md5.update(bytes);
-                    }
-                }
+            let Some(bytes) = self.waiting.next() else { return false };
+            self.bytes = bytes;
+            if let Some(md5) = &mut self.state.md5 {
+                md5.update(bytes);
             }
         }
         true
@@ -175,7 +156,7 @@ fn hash_in_turn(mut streams: Vec<Arc<Mutex<Inner>>>) {
         update_all(&mut turns);
     }
     for inner in &mut inners {
-        inner.work.clear();
+        inner.waiting.clear();
         inner.bytes = 0;
     }
 }
@@ -224,7 +205,7 @@ mod tests {
         assert!(!stream.is_waiting());
         turns.take(&stream, bytes(FEW, 1));
         turns.take(&stream, bytes(1, 2));
-        assert_eq!(lock(&stream.0).work.len(), 2);
+        assert_eq!(lock(&stream.0).waiting.len(), 2);
         turns.catch_up(&stream);
         let all = [bytes(FEW - 1, 0), bytes(FEW, 1), bytes(1, 2)];
         assert_eq!(digest(&stream), Digest::of(&all.concat()));
@@ -241,6 +222,19 @@ mod tests {
         assert!(!other.is_waiting(), "it was company");
         assert_eq!(digest(&full), Digest::of(&[bytes(WAITING - 1, 1), bytes(1, 2)].concat()));
         assert_eq!(lock(&full.0).bytes, 0);
+    }
+
+    #[test]
+    fn no_more_chunks_of_a_file_wait_than_few_however_short_they_are() {
+        let (turns, stream) = (Turns::new(1), Stream::default());
+        for chunk in 1..CHUNKS {
+            turns.take(&stream, bytes(1, chunk));
+        }
+        assert!(stream.is_waiting());
+        turns.take(&stream, bytes(1, CHUNKS));
+        assert!(!stream.is_waiting());
+        let all: Vec<Bytes> = (1..=CHUNKS).map(|chunk| bytes(1, chunk)).collect();
+        assert_eq!(digest(&stream), Digest::of(&all.concat()));
     }
 
     #[test]
@@ -303,7 +297,6 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Take(usize),
-        Mark,
         CatchUp,
     }
 
@@ -311,8 +304,7 @@ mod tests {
         let step = prop_oneof![
             6 => (0..2 * FEW).prop_map(Step::Take),
             1 => (WAITING - 2_000..WAITING + 2_000).prop_map(Step::Take),
-            2 => Just(Step::Mark),
-            1 => Just(Step::CatchUp),
+            2 => Just(Step::CatchUp),
         ];
         prop::collection::vec((0_usize..6, step), 1..60)
     }
@@ -321,7 +313,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
         #[test]
-        fn marks_and_digests_are_those_of_each_file_alone(steps in steps()) {
+        fn digests_are_those_of_each_file_alone(steps in steps()) {
             let (turns, streams) = (Turns::new(FEW), [(); 6].map(|()| Stream::default()));
             let mut plain: [Vec<u8>; 6] = Default::default();
             for (place, (file, step)) in steps.into_iter().enumerate() {
@@ -332,20 +324,16 @@ mod tests {
                         plain.extend_from_slice(&bytes);
                         turns.take(stream, bytes);
                     }
-                    Step::Mark => stream.mark(),
-                    Step::CatchUp => turns.catch_up(stream),
-                }
-                if let Some(mark) = stream.marked() {
-                    let count = usize::try_from(mark.bytes).expect("it was in memory");
-                    prop_assert_eq!(mark.sha256, Digest::of(&plain[..count]));
+                    Step::CatchUp => {
+                        turns.catch_up(stream);
+                        prop_assert_eq!(stream.state().sha256.bytes(), plain.len() as u64);
+                        prop_assert_eq!(digest(stream), Digest::of(plain));
+                    }
                 }
             }
             for (stream, plain) in streams.iter().zip(&plain) {
-                stream.mark();
                 turns.catch_up(stream);
                 prop_assert_eq!(digest(stream), Digest::of(plain));
-                let mark = stream.marked().map(|mark| (mark.bytes, mark.sha256));
-                prop_assert_eq!(mark, Some((plain.len() as u64, Digest::of(plain))));
             }
         }
     }

@@ -259,6 +259,29 @@ fn a_host_that_says_later_for_ever_is_closed_when_patience_is_over_and_probed_fr
 }
 
 #[test]
+fn patience_is_not_spent_while_nobody_asks_and_a_late_refusal_of_many_closes_nothing_again() {
+    let began = Instant::now();
+    let mut lane = Lane::new(8, S(60));
+    let later = Outcome::Complaint(Some(S(1)));
+    for second in 0..3 {
+        alone(&mut lane, began + S(second), later);
+    }
+    let hours = began + S(7_200);
+    assert_eq!(alone(&mut lane, hours, later), hours);
+    assert!(matches!(lane.admit(hours), Admit::NotBefore(_)), "nobody asked in between");
+    let mut now = hours;
+    while !matches!(lane.admit(now), Admit::Closed(_)) {
+        now += S(1);
+        alone(&mut lane, now, later);
+    }
+    let closed = lane.admit(now);
+    // It began long before, and is answered now.
+    lane.done(later, Began { at: began, number: 0 }, now);
+    assert_eq!(lane.admit(now), closed);
+    assert_eq!(lane.closings, 1);
+}
+
+#[test]
 fn a_host_that_minds_how_often_it_is_asked_is_asked_as_often_as_it_answered_between_two_refusals() {
     let began = Instant::now();
     let mut lane = Lane::new(8, DEFAULT_PATIENCE);
