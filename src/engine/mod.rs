@@ -152,7 +152,7 @@ pub struct Session {
 
 /// Files whose links are known and whose transfer has not begun. More of them would find better ones to begin with, and
 /// let their links grow older; what is found among so many is nearly all there is to find.
-const READY_MAX: usize = 2_048;
+const READY_MAX: usize = 1_536;
 
 impl Session {
     /// Puts the parts of a run together and locks the archive's staging area. Waits longer than [`LONGEST_WAIT`] are
