@@ -125,7 +125,10 @@ fn plant_part(world: &World, bytes: &[u8], noted: usize, digest_of: &[u8]) {
     std::fs::write(staging.join("147-0.part"), bytes).unwrap();
     let etag = format!("\"{}\"", &Content::mp4(1, 40_000).sha256()[..32]);
     let note = json!({
-        "job": world.api.url("/api/v1/enterprise/video/fetch/147"),
+        "job": {
+            "origin": world.api.url(""), "family": "enterprise/video", "id": "147",
+            "fetch_url": world.api.url("/api/v1/enterprise/video/fetch/147"),
+        },
         "source": world.media.url("/a.mp4"),
         "etag": etag,
         "total": 40_000,
