@@ -1,9 +1,10 @@
 //! The bytes of one output as they come together, from whatever brings them.
 //!
-//! A part on disk and its walker always stand at the same byte, and its hasher there or a little before it. An answer's body is placed at their end
-//! where [`plan::resume`] and [`plan::judge_answer`] allow that, and at the first byte otherwise. Nothing in here knows
-//! the network: whoever brings bytes asks [`Assembly::resume`] what to ask for, tells [`Assembly::place`] what the
-//! answer says, feeds [`Assembly::take`], and ends in [`Assembly::finish`] or [`Assembly::settle`].
+//! A part on disk and its walker always stand at the same byte, and its hasher there or a little before it. An answer's
+//! body is placed at their end where [`plan::resume`] and [`plan::judge_answer`] allow that, and at the first byte
+//! otherwise. Nothing in here knows the network: whoever brings bytes asks [`Assembly::resume`] what to ask for, tells
+//! [`Assembly::place`] what the answer says, feeds [`Assembly::take`], and ends in [`Assembly::finish`] or
+//! [`Assembly::settle`].
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::record;
 use super::sorted::sorted;
 use crate::census::Census;
 use crate::job::JobRef;
@@ -151,12 +152,6 @@ pub fn unrecorded(store: &Store) -> Result<Vec<JobRef>, StoreError> {
     Ok(jobs)
 }
 
-/// Such a job as its record would have it.
-pub(super) fn as_pending(job: JobRef) -> Look {
-    let manifest = Manifest::new(&job, &super::timestamp());
-    Look::Job(job, Box::new(manifest))
-}
-
 /// Reads every record in the natural order of the folders; gives each of them to `make` on one of the store's threads, and
 /// what it made of them to `take` on this one, in that order and some at a time; jobs that have parts and no record come
 /// last, as pending. Blocks; ends as [`survey`] does.
@@ -184,12 +179,16 @@ pub fn in_order<T: Send>(
         goes_on
     })?;
     if goes_on && !stop.is_cancelled() {
-        take(unrecorded(store)?.into_iter().filter_map(|job| make(as_pending(job))).collect());
+        let as_pending = |job| {
+            let manifest = record::base(&job, &Found::Nothing);
+            Look::Job(job, Box::new(manifest))
+        };
+        take(unrecorded(store)?.into_iter().map(as_pending).filter_map(make).collect());
     }
     Ok(())
 }
 
-/// Counts what an archive holds. Blocks.
+/// Counts what an archive holds: a job that has parts and no record counts as pending. Blocks.
 ///
 /// # Errors
 /// That the archive could not be listed, or is out of reach.
@@ -213,7 +212,7 @@ pub fn count(store: &Store, stop: &CancellationToken, progress: &Progress) -> Re
         true
     })?;
     for job in unrecorded(store)? {
-        whole.note(&job, &Manifest::new(&job, &super::timestamp()), now);
+        whole.note(&job, &record::base(&job, &Found::Nothing), now);
     }
     Ok(whole)
 }

@@ -97,7 +97,7 @@ impl Turns {
     fn with_company(&self, stream: &Stream, now: bool) -> Vec<Arc<Mutex<Inner>>> {
         let here = thread::current().id();
         let mut waiting = lock(&self.waiting);
-        waiting.retain(|(_, other)| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(&stream.0)));
+        waiting.retain(|(_, other)| !is(other, &stream.0));
         let mut company = vec![Arc::clone(&stream.0)];
         let others = waiting.iter().filter(|(thread, _)| *thread == here);
         company.extend(others.filter_map(|(_, other)| other.upgrade()).take(STREAMS - 1));
@@ -105,10 +105,14 @@ impl Turns {
             waiting.push((here, Arc::downgrade(&stream.0)));
             return Vec::new();
         }
-        let goes = |other: &Weak<_>| company.iter().any(|one| std::ptr::eq(other.as_ptr(), Arc::as_ptr(one)));
+        let goes = |other: &Weak<_>| company.iter().any(|one| is(other, one));
         waiting.retain(|(_, other)| other.strong_count() > 0 && !goes(other));
         company
     }
+}
+
+fn is<T>(one: &Weak<T>, other: &Arc<T>) -> bool {
+    std::ptr::eq(one.as_ptr(), Arc::as_ptr(other))
 }
 
 /// What a stream is to take in, as far as it has come.
