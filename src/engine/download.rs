@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::assembly::{Assembly, Trouble};
+use super::gate::Turn;
 use super::{Error, Session};
 use crate::event::{Event, FileRef};
 use crate::job::without_secrets;
@@ -101,8 +102,8 @@ impl<'a> Draft<'a> {
         Self { session, file, assembly: Assembly::new(staging, file.job.clone(), file.output, most, cores) }
     }
 
-    /// Fetches the output from this source, continuing what is there where that is sound.
-    pub(super) async fn fetch(&mut self, url: &Url) -> Result<Fetched, Stopped> {
+    /// Fetches the output from this source, continuing what is there where that is sound. The turn is that at its host.
+    pub(super) async fn fetch(&mut self, url: &Url, turn: &Turn) -> Result<Fetched, Stopped> {
         let source = without_secrets(url);
         self.take_up_left_over(&source).await?;
         let resume = self.assembly.resume(&source);
@@ -115,7 +116,7 @@ impl<'a> Draft<'a> {
         let received = match placed {
             Ok(()) => {
                 self.announce(self.assembly.bytes());
-                self.receive(&mut media).await
+                self.receive(&mut media, turn).await
             }
             Err(trouble) => Err(trouble.into()),
         };
@@ -179,12 +180,16 @@ impl<'a> Draft<'a> {
     }
 
     /// Takes the body in to its end. May be dropped at any await: the draft then stands after a whole chunk.
-    async fn receive(&mut self, media: &mut Media) -> Result<(), Stopped> {
+    async fn receive(&mut self, media: &mut Media, turn: &Turn) -> Result<(), Stopped> {
         let _core = self.session.cores.occupy();
         let mut report = Report::begin();
         let mut pace = Pace::begin(self.session.options.min_speed);
         let mut noted = super::now();
+        let mut brings = false;
         while let Some(chunk) = media.chunk().await? {
+            if !std::mem::replace(&mut brings, true) {
+                turn.brings();
+            }
             let bytes = chunk.len();
             self.assembly.take(chunk)?;
             let now = super::now();

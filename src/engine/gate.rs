@@ -209,6 +209,13 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Says that the host gives something, before the turn ends.
+    pub(super) fn brings(&self) {
+        if let Some(permit) = &self.permit {
+            permit.brings();
+        }
+    }
+
     /// Ends the turn with what it showed of the host.
     pub(super) fn end(mut self, outcome: Outcome) {
         if let Some(permit) = self.permit.take() {

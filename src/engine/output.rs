@@ -199,7 +199,7 @@ impl Ladder<'_> {
         let deadline = session.instant(self.context.deadline());
         self.attempts += 1;
         let transfer = Transfer::begin(session, file, rung, &without_secrets(&url));
-        let done = match tokio::time::timeout_at(deadline, Box::pin(self.draft.fetch(&url))).await {
+        let done = match tokio::time::timeout_at(deadline, Box::pin(self.draft.fetch(&url, &turn))).await {
             Ok(done) => done,
             Err(_) => Err(deadline_over().into()),
         };

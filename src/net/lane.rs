@@ -279,6 +279,15 @@ impl Lane {
         Began { at, number: self.begun }
     }
 
+    /// A request that has not ended brings bytes. Where it is the probe of a closed host, the host is back: a large file
+    /// may take its time, and the others need not wait for its end.
+    pub fn brings(&mut self) {
+        if self.probing {
+            self.open();
+            (self.closings, self.refused_in_a_row, self.refusing_since) = (0, 0, None);
+        }
+    }
+
     /// A request has ended.
     pub fn done(&mut self, outcome: Outcome, began: Began, now: Instant) {
         self.in_flight = self.in_flight.saturating_sub(1);

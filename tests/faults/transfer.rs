@@ -40,6 +40,23 @@ fn a_host_that_refuses_connections_is_left_for_the_mirror() {
 }
 
 #[test]
+fn a_host_that_is_back_serves_all_before_the_file_that_showed_it_has_ended() {
+    let world = World::new();
+    let (pieces, pause) = (60, Duration::from_millis(100));
+    for id in 1..=3 {
+        let clip = world.content(Content::mp4(id, u64::from(pieces) * 1_000));
+        let slow = Answer::file(&clip).drip(1_000, pause);
+        let url = world.media.on(&format!("/{id}.mp4"), Answer::stall_at_once().then(slow));
+        world.job(&id.to_string(), Answer::success(&[url]));
+    }
+    world.get(&["1", "2", "3"]).args(&["--idle-timeout", "1s"]).run().exits(0);
+    let log = world.media.log();
+    assert_eq!(log.len(), 6, "a host that stalled for all is asked by one, and then by all");
+    let apart = log[5].at.duration_since(log[3].at);
+    assert!(apart < pause * pieces, "the others waited for the end of the probe");
+}
+
+#[test]
 fn a_host_that_is_busy_twice_serves_the_third_time() {
     for status in [503, 429, 500, 408] {
         let clip = Content::mp4(1, 60_000);

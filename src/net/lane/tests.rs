@@ -150,6 +150,25 @@ fn a_host_that_cannot_be_reached_is_closed_and_probed_by_one() {
     assert_eq!(lane.admit(probe + S(4)), Admit::Go, "and it is open again");
 }
 
+#[test]
+fn a_probe_that_brings_bytes_opens_its_host_before_it_ends() {
+    let now = Instant::now();
+    let mut lane = Lane::new(8, DEFAULT_PATIENCE);
+    assert_eq!(full(&mut lane, now), 8);
+    for _ in 0..8 {
+        done(&mut lane, Outcome::Unreachable, now, now);
+    }
+    let probe = now + S(2);
+    assert_eq!(lane.admit(probe), Admit::Go);
+    lane.brings();
+    assert_eq!((lane.window(), full(&mut lane, probe)), (8, 7), "and the probe is one of them");
+    done(&mut lane, Outcome::Unreachable, now, probe);
+    lane.brings();
+    done(&mut lane, Outcome::Unreachable, now, probe);
+    done(&mut lane, Outcome::Unreachable, now, probe);
+    assert_eq!(lane.window(), 0, "what others bring says nothing of what cannot be reached now");
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_for_a_turn_gets_it_when_one_ends() {
     let lanes = Arc::new(Lanes::new(1, DEFAULT_PATIENCE));

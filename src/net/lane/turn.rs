@@ -116,6 +116,11 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Says that the host gives something, before the turn ends.
+    pub fn brings(&self) {
+        held(&self.shared.lane).brings();
+    }
+
     /// Ends the turn with what it showed of the host.
     pub fn end(mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
