@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -109,7 +110,7 @@ pub enum JobError {
 }
 
 /// Scheme, host and port of an API: `https://modelslab.com`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin(Arc<str>);
 
 impl Origin {
@@ -135,7 +136,7 @@ impl fmt::Display for Origin {
 }
 
 /// A group of models behind one fetch call.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Family {
     name: Cow<'static, str>,
     path: Cow<'static, str>,
@@ -221,7 +222,7 @@ impl JobId {
 pub struct JobRef(Arc<JobName>);
 
 /// What a [`JobRef`] says.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobName {
     /// The API that knows the job, and the only host that may see the key.
     pub origin: Origin,
@@ -229,6 +230,13 @@ pub struct JobName {
     pub family: Family,
     /// The id.
     pub id: JobId,
+}
+
+impl Hash for JobName {
+    /// Of the id alone: the jobs of a run differ in it, and it is what is short of a name.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
 }
 
 impl Deref for JobRef {
@@ -249,8 +257,14 @@ impl JobRef {
     /// The URL that fetches the job.
     #[must_use]
     pub fn fetch_url(&self) -> String {
+        [self.origin.as_str(), &self.fetch_path()].concat()
+    }
+
+    /// The path of that URL.
+    #[must_use]
+    pub fn fetch_path(&self) -> String {
         let (slash, id) = if self.family.id_in_body() { ("", "") } else { ("/", self.id.0.as_ref()) };
-        [self.origin.as_str(), "/api/", &self.family.path, "/fetch", slash, id].concat()
+        ["/api/", &self.family.path, "/fetch", slash, id].concat()
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderName, RETRY_AFTER};
 use serde_json::json;
+use url::Url;
 
 use super::lane::{Lanes, Outcome};
 use super::{ClientOptions, NetError, client_builder, finish, transport_failure};
@@ -39,6 +40,8 @@ pub struct Api {
     redactor: Redactor,
     lanes: Lanes,
     origin: Origin,
+    /// The origin again; each request has another path.
+    base: Url,
     /// Which of [`LISTINGS`] the API has.
     listing: AtomicUsize,
 }
@@ -46,6 +49,7 @@ pub struct Api {
 impl Api {
     /// A client with this key.
     pub fn new(key: ApiKey, options: &ClientOptions) -> Result<Self, NetError> {
+        let base = Url::parse(options.origin.as_str()).map_err(|error| NetError::Tls(error.to_string()))?;
         let client = finish(options, || {
             client_builder(options)
                 .redirect(reqwest::redirect::Policy::none())
@@ -56,6 +60,7 @@ impl Api {
         let origin = options.origin.clone();
         Ok(Self {
             origin,
+            base,
             client,
             redactor: Redactor::new(&key),
             key,
@@ -91,7 +96,7 @@ impl Api {
             json!({ "key": self.key.expose() })
         };
         let permit = self.lanes.enter(job.origin.as_str()).await?;
-        let answer = self.exchange(&job.fetch_url(), body.to_string()).await;
+        let answer = self.exchange(&job.fetch_path(), body.to_string()).await;
         let reply = answer.and_then(|answer| reply::parse(&answer.head(now_unix_s), &answer.body));
         permit.end(reply.as_ref().map_or_else(Outcome::of, |_| Outcome::Good));
         reply
@@ -111,7 +116,7 @@ impl Api {
         let first = self.listing.load(Ordering::Relaxed);
         for (number, path) in LISTINGS.iter().enumerate().skip(first) {
             let permit = self.lanes.enter(self.origin.as_str()).await?;
-            let answer = self.exchange(&format!("{}{path}", self.origin), body.clone()).await;
+            let answer = self.exchange(path, body.clone()).await;
             let not_here =
                 number + 1 < LISTINGS.len() && answer.as_ref().is_ok_and(|answer| answer.status == 404);
             let page = answer.and_then(|answer| listing::parse(&answer.head(now_unix_s), &answer.body));
@@ -132,7 +137,9 @@ impl Api {
         matches!(self.redactor.text(text), std::borrow::Cow::Owned(_))
     }
 
-    async fn exchange(&self, url: &str, body: String) -> Result<Answer, Failure> {
+    async fn exchange(&self, path: &str, body: String) -> Result<Answer, Failure> {
+        let mut url = self.base.clone();
+        url.set_path(path);
         let request =
             self.client.post(url).header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
         let mut response = request.send().await.map_err(|error| transport_failure(&error))?;
@@ -187,7 +194,6 @@ mod tests {
     use crate::job::{Defaults, Origin};
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
-    use url::Url;
 
     const KEY: &str = "sk-4/7+q\"w e";
 
