@@ -199,7 +199,7 @@ impl<'a> Draft<'a> {
             }
             report.add(self.session, self.file, bytes, now);
             pace.add(bytes, now)?;
-            self.session.rate.pass(bytes).await;
+            pace.rest(self.session.rate.pass(bytes).await);
         }
         report.flush(self.session, self.file);
         Ok(())
@@ -252,6 +252,11 @@ struct Pace {
 }
 
 impl Pace {
+    /// Time in which this run took no bytes, so that none could come, is not held against their source.
+    fn rest(&mut self, time: Duration) {
+        self.since += time;
+    }
+
     fn begin(least_per_second: u64) -> Self {
         Self { least: least_per_second.saturating_mul(SLOW_SPAN.as_secs()), bytes: 0, since: super::now() }
     }
@@ -289,6 +294,9 @@ mod tests {
         assert_eq!(slow(&mut pace, 60 * 1024, 60), None, "it was fast enough");
         assert_eq!(slow(&mut pace, 60 * 1024 - 1, 119), None, "a minute is not over");
         assert_eq!(slow(&mut pace, 0, 120), Some(Cause::TooSlow), "one byte less than the least");
+        pace.rest(Duration::from_secs(600));
+        assert_eq!(slow(&mut pace, 0, 719), None, "of the time since, 59 s were its own");
+        assert_eq!(slow(&mut pace, 0, 720), Some(Cause::TooSlow));
         let mut never = Pace { least: 0, bytes: 0, since: began };
         assert_eq!(slow(&mut never, 0, 600), None);
     }

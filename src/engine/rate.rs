@@ -20,9 +20,9 @@ impl Limit {
         Self { bytes_per_second: bytes_per_second.map(|rate| rate.max(1) as f64), next: Mutex::new(None) }
     }
 
-    /// Waits until so many bytes are within the limit; returns at once where there is none.
-    pub(super) async fn pass(&self, bytes: usize) {
-        let Some(rate) = self.bytes_per_second else { return };
+    /// Waits until so many bytes are within the limit; returns at once where there is none. Says how long it took.
+    pub(super) async fn pass(&self, bytes: usize) -> Duration {
+        let Some(rate) = self.bytes_per_second else { return Duration::ZERO };
         let now = super::now();
         let until = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,5 +34,6 @@ impl Limit {
         if until > now {
             tokio::time::sleep_until(until).await;
         }
+        super::now().saturating_duration_since(now)
     }
 }

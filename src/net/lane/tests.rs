@@ -207,6 +207,28 @@ async fn whoever_waits_for_a_turn_is_told_when_the_host_closes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_gives_up_while_he_sleeps_for_a_host_leaves_nobody_waiting_for_ever() {
+    let lanes = Arc::new(Lanes::new(8, DEFAULT_PATIENCE));
+    let mut under_way = Vec::new();
+    for _ in 0..8 {
+        under_way.push(lanes.enter("m.test").await);
+    }
+    let wait = |patience: Duration| {
+        let lanes = Arc::clone(&lanes);
+        tokio::spawn(async move {
+            tokio::time::timeout(patience, lanes.enter("m.test")).await.map(|permit| drop(permit.ok()))
+        })
+    };
+    let (hasty, patient) = (wait(S(1)), wait(S(600)));
+    tokio::task::yield_now().await;
+    for permit in under_way {
+        permit.map(|permit| permit.end(Outcome::Complaint(Some(S(60))))).expect("open");
+    }
+    assert!(hasty.await.expect("ran").is_err(), "its time ends while the host is left alone");
+    assert!(patient.await.expect("ran").is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_closed_host_fails_at_once_and_says_when_to_come_back() {
     let lanes = Lanes::new(4, DEFAULT_PATIENCE);
     for _ in 0..3 {

@@ -60,7 +60,11 @@ impl Lanes {
             match ask(&shared, host) {
                 Turn::Go(permit) => return Ok(permit),
                 Turn::Full => freed.await,
-                Turn::NotBefore(until) => tokio::time::sleep_until(until).await,
+                Turn::NotBefore(until) => {
+                    let in_place = InPlace(&shared.freed);
+                    tokio::time::sleep_until(until).await;
+                    std::mem::forget(in_place);
+                }
                 Turn::Closed(failure) => return Err(failure),
             }
         }
@@ -84,6 +88,16 @@ impl Lanes {
         let shared = Arc::new(Shared { lane, freed: Notify::new() });
         lanes.insert(host.into(), Arc::clone(&shared));
         shared
+    }
+}
+
+/// Whoever sleeps until the host may be asked again may have used up the call that was meant for anybody who waits.
+/// Where he gives up before, the next one is called in his place.
+struct InPlace<'a>(&'a Notify);
+
+impl Drop for InPlace<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 
