@@ -17,6 +17,8 @@ use crate::retry::{Cause, Failure};
 pub const PER_PAGE: u64 = 30;
 /// After a pass over the listing the first page is read again where the total has grown; so often at most.
 const CATCH_UPS: u32 = 3;
+/// So many pages in a row may hold nothing unseen: where many jobs are removed at once, as many pages are read again.
+const STALE_PAGES: u64 = 1_000;
 /// Ids of the newest rows that are remembered, so that the first page is recognised when it is read again.
 const NEWEST_KEPT: usize = 4_096;
 /// Ids of the latest rows that are remembered: pages shift by a few rows, not by thousands.
@@ -150,8 +152,10 @@ fn read_row(row: &Value) -> Option<Row> {
 pub struct Held {
     /// Its rows, unreadable ones too.
     pub rows: u64,
-    /// Those that this pass had not seen before, unreadable ones too.
+    /// Those that this pass had not seen before.
     pub unseen: u64,
+    /// Those without an id that can be one, which nobody can know again.
+    pub unreadable: u64,
     /// Whether an earlier sync has vouched for one of them: it, and all that is older, was home then.
     pub vouched: bool,
     /// How many jobs the account has, where the page says so.
@@ -167,6 +171,8 @@ pub enum Turn {
     Read(u64),
     /// The listing is read.
     End,
+    /// The listing never stands still, and cannot be read.
+    Restless,
 }
 
 /// Which page to read next.
@@ -182,6 +188,8 @@ pub struct Pager {
     grown: bool,
     catch_ups: u32,
     catching_up: bool,
+    /// Pages in a row that held nothing unseen.
+    stale: u64,
 }
 
 impl Pager {
@@ -197,6 +205,7 @@ impl Pager {
             grown: false,
             catch_ups: 0,
             catching_up: false,
+            stale: 0,
         }
     }
 
@@ -210,6 +219,7 @@ impl Pager {
     ///
     /// | the page | next |
     /// | --- | --- |
+    /// | is one of too many in a row that hold nothing unseen | none: the listing is restless |
     /// | comes after jobs were removed (the total is smaller than at the page before) | back by as many pages as moved up, and on from there |
     /// | has no row | the pass is over |
     /// | holds nothing unseen, and is read to catch up | the pass is over |
@@ -221,7 +231,12 @@ impl Pager {
     /// After a pass: where the total has grown between two of its pages, page 1 again to catch up, a few times at most;
     /// else the end.
     pub fn after(&mut self, held: Held) -> Turn {
-        self.seen += held.unseen;
+        let is_news = held.unseen > 0 || held.rows == held.unreadable;
+        self.seen += if is_news { held.unseen + held.unreadable } else { 0 };
+        self.stale = if held.unseen > 0 { 0 } else { self.stale + 1 };
+        if self.stale > STALE_PAGES {
+            return Turn::Restless;
+        }
         self.largest = self.largest.max(held.rows);
         let before = self.last_total;
         self.last_total = held.total.or(before);
@@ -234,7 +249,7 @@ impl Pager {
                 return Turn::Read(self.page);
             }
             Held { rows: 0, .. } => true,
-            Held { unseen: 0, .. } if self.catching_up || !announced => true,
+            _ if !is_news && (self.catching_up || !announced) => true,
             Held { vouched: true, .. } if !self.full => true,
             Held { total: Some(total), .. } => self.seen >= total && !announced,
             _ => false,
@@ -391,7 +406,7 @@ mod tests {
     }
 
     fn held(rows: u64, unseen: u64) -> Held {
-        Held { rows, unseen, vouched: false, total: None, last_page: None }
+        Held { rows, unseen, unreadable: 0, vouched: false, total: None, last_page: None }
     }
 
     #[test]
@@ -492,6 +507,28 @@ mod tests {
     }
 
     #[test]
+    fn a_listing_that_never_stands_still_is_given_up() {
+        // Two replicas that answer in turn: page 1 says 61, page 2 says 60, and so on.
+        let mut pager = Pager::new(true);
+        let first = Held { total: Some(61), last_page: Some(3), ..held(30, 30) };
+        assert_eq!(pager.after(first), Turn::Read(2));
+        let turns = (0..=STALE_PAGES).map(|count| {
+            let total = if count % 2 == 0 { 60 } else { 61 };
+            pager.after(Held { total: Some(total), last_page: Some(3), ..held(30, 0) })
+        });
+        let turns: Vec<Turn> = turns.collect();
+        assert_eq!(turns.iter().position(|turn| *turn == Turn::Restless), Some(turns.len() - 1));
+        // The same page again and again, with a row that nobody can know again, and without a total.
+        let mut pager = Pager::new(true);
+        assert_eq!(pager.after(Held { unreadable: 1, ..held(30, 29) }), Turn::Read(2));
+        assert_eq!(pager.after(Held { unreadable: 1, ..held(30, 0) }), Turn::End);
+        let mut pager = Pager::new(true);
+        let unreadable = || Held { unreadable: 30, ..held(30, 0) };
+        let pages = (1..).take_while(|_| pager.after(unreadable()) != Turn::Restless).count();
+        assert_eq!(pages as u64, STALE_PAGES);
+    }
+
+    #[test]
     fn ids_of_each_type_have_a_family_unless_the_user_names_one() {
         let given = Family::named("v7/voice").unwrap();
         for (assets, want) in AssetType::ALL.into_iter().zip([
@@ -572,7 +609,8 @@ mod tests {
                 let unseen = rows.iter().filter(|id| seen.insert(**id)).count() as u64;
                 let last_page = tells_total.then_some(total.div_ceil(PER_PAGE).max(1));
                 let total = tells_total.then_some(total);
-                let held = Held { rows: rows.len() as u64, unseen, vouched: false, total, last_page };
+                let rows = rows.len() as u64;
+                let held = Held { rows, unseen, unreadable: 0, vouched: false, total, last_page };
                 if pager.after(held) == Turn::End {
                     break;
                 }

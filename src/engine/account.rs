@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::listing::{AssetType, Held, Page, Pager, Row, SeenRows, Turn};
 use crate::net::Api;
-use crate::retry::{BACKOFF_FLOOR, Class, Failure, backoff};
+use crate::retry::{BACKOFF_FLOOR, Cause, Class, Failure, backoff};
 
 /// The rows of one type of asset, newest first, each of them once.
 pub struct Walk<'a> {
@@ -96,11 +96,15 @@ impl<'a> Walk<'a> {
         self.counts.unreadable += page.unreadable as u64;
         self.next = self.pager.after(Held {
             rows: rows as u64,
-            unseen: (unseen.len() + page.unreadable) as u64,
+            unseen: unseen.len() as u64,
+            unreadable: page.unreadable as u64,
             vouched,
             total: page.total,
             last_page: page.last_page,
         });
+        if self.next == Turn::Restless {
+            return Err(Failure::new(Cause::Malformed, "its pages change faster than they can be read"));
+        }
         Ok(Some(unseen))
     }
 
