@@ -7,7 +7,8 @@
 //!    the same time, as far as anybody knows, the older ones go first: they stand last in the listing.
 //! 4. When all of them have ended so that a later run would find nothing to add, a note beside the archive keeps the ids
 //!    that were newest when the walk began. A later walk may end where it meets one of these, since all that is older
-//!    was home; without a note, or when its ids are listed no more, it reads everything.
+//!    was home; without a note, or when its ids are listed no more or the archive knows none of them, it reads
+//!    everything.
 //!
 //! The note decides nothing but how far the listing is read. That a page holds nothing new would be a weaker sign: jobs
 //! may have been fetched by name, or by a run that was cut short among older ones.
@@ -22,7 +23,7 @@ use super::Session;
 use super::account::{Counts, Walk};
 use super::archive::{Order, Stop, archive_in};
 use crate::event::Event;
-use crate::job::{Asked, Family, JobRef, Origin};
+use crate::job::{Asked, Family, JobId, JobRef, Origin};
 use crate::listing::{self, AssetType, Row};
 use crate::manifest::{Manifest, State};
 use crate::net::Api;
@@ -36,6 +37,9 @@ const NOTE: &str = "synced.json";
 const NOTE_FORMAT: &str = "vfetch.synced";
 /// The note's version; one of another version counts as none.
 const NOTE_VERSION: u32 = 1;
+
+/// So many of the ids that a note vouches for are looked for before it is believed.
+const VOUCHED_LOOKED_AT: usize = 3;
 
 /// What to bring up to date.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +146,13 @@ impl Account<'_> {
         let (mut synced, mut newest) = (Synced::default(), Vec::new());
         let note = if scope.full { Note::default() } else { self.store.map(Note::read).unwrap_or_default() };
         for (assets, family) in &scope.types {
-            let vouched = note.newest(&scope.origin, *assets);
+            let vouched = match self.still_vouched(note.newest(&scope.origin, *assets), scope, family).await {
+                Ok(vouched) => vouched,
+                Err(error) => {
+                    synced.stop = Some(of_store(error));
+                    break;
+                }
+            };
             let mut walk = Walk::new(self.api, *assets, self.retries, self.stop.clone()).until(vouched);
             let before = synced.whole;
             let walked = self.walk_one(&mut walk, scope, (*assets, family), &mut synced, &mut give).await;
@@ -158,6 +168,21 @@ impl Account<'_> {
             }
         }
         (synced, newest)
+    }
+
+    /// The ids that an earlier sync vouches for; none of them where the archive has no record of any, so that it is another
+    /// one by now: a bucket that was emptied, or made anew.
+    async fn still_vouched(
+        &self,
+        newest: Vec<String>,
+        scope: &Scope,
+        family: &Family,
+    ) -> Result<Vec<String>, StoreError> {
+        let ids = newest.iter().take(VOUCHED_LOOKED_AT).filter_map(|id| JobId::new(id).ok());
+        let rows: Vec<Row> = ids.map(|id| Row { id, links: Vec::new() }).collect();
+        let found = look_for(self.store, &scope.origin, family, rows).await?;
+        let is_known = found.is_empty() || found.iter().any(|(_, home)| !matches!(home, Home::Absent(_)));
+        Ok(if is_known { newest } else { Vec::new() })
     }
 
     async fn walk_one(

@@ -108,7 +108,8 @@ impl RemoteStore {
         Ok(Self { door, bucket, threads, staging: OnceLock::new(), staging_name })
     }
 
-    /// Stages parts in this folder instead of the user's cache; the first word on it holds.
+    /// Stages parts below this folder instead of the user's cache, in one of its own for each archive; the first word on
+    /// it holds.
     pub fn stage_in(&self, folder: PathBuf) {
         let _ = self.staging.set(folder);
     }
@@ -153,8 +154,8 @@ impl RemoteStore {
     fn staging_folder(&self) -> Option<PathBuf> {
         let named = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let cache = || named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
-        let own = || Some(cache()?.join(CACHE_FOLDER).join(&self.staging_name));
-        self.staging.get().cloned().or_else(own)
+        let below = self.staging.get().cloned().or_else(|| Some(cache()?.join(CACHE_FOLDER)));
+        Some(below?.join(&self.staging_name))
     }
 
     /// Whether something below the prefix belongs to an archive. Blocks.

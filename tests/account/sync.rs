@@ -107,6 +107,21 @@ fn a_sync_reads_to_where_the_last_one_that_ended_well_began() {
 }
 
 #[test]
+fn what_was_vouched_for_in_an_archive_that_was_emptied_since_comes_home_again() {
+    let world = World::new();
+    let account = Account::of(&world);
+    for id in 1..=40 {
+        ready(&world, &account, &id.to_string());
+    }
+    sync(&world, &["--type", "video"]).run().exits(0);
+    for id in 1..=40 {
+        std::fs::remove_dir_all(world.archive().join(id.to_string())).unwrap();
+    }
+    sync(&world, &["--type", "video"]).run().exits(0);
+    assert!((1..=40).all(|id| world.state(&id.to_string()) == "complete"));
+}
+
+#[test]
 fn a_sync_that_left_something_behind_is_no_reason_to_read_less() {
     let world = World::new();
     let account = Account::of(&world);

@@ -335,11 +335,29 @@ fn the_archive_in_a_bucket_is_known_by_its_marker_or_its_records() {
 }
 
 #[test]
+fn archives_that_share_a_staging_folder_know_nothing_of_each_other() {
+    use vfetch::store::remote::RemoteStore;
+    let folder = tempfile::tempdir().unwrap();
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let [one, two] = ["memory://b/one", "memory://b/two"].map(|place| {
+        let prefix = place.rsplit('/').next().unwrap();
+        let remote = RemoteStore::over(Arc::clone(&objects), None, prefix, place).unwrap();
+        remote.stage_in(folder.path().into());
+        remote
+    });
+    let (_one_is_staging, _two_is_too) = (one.staging().unwrap(), two.staging().unwrap());
+    one.keep_note("synced.json", b"of one").unwrap();
+    assert_eq!(one.note("synced.json").unwrap().as_deref(), Some(&b"of one"[..]));
+    assert_eq!(two.note("synced.json").unwrap(), None);
+}
+
+#[test]
 fn a_part_that_the_disk_has_changed_is_not_uploaded() {
     let place = Place::over(Arc::new(InMemory::new()));
     let job = job("147");
     let proven = place.proven(&job, 0, b"content");
-    let staged = place.own_folder().join("staging/.vfetch/staging/147-0.part");
+    let mut below = std::fs::read_dir(place.own_folder().join("staging")).unwrap();
+    let staged = below.next().unwrap().unwrap().path().join(".vfetch/staging/147-0.part");
     std::fs::write(staged, b"cOntent").unwrap();
     let files = vec![(proven, Key::output(&job, 0, "gif", None))];
     let commit = place.store.commit(place.staging(), &job, files, record(&job, &[(0, b"content")]), None);

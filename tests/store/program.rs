@@ -104,7 +104,7 @@ fn with_credentials(get: Get<'_>) -> Get<'_> {
 /// Lays a copy of what is below `clips/` into a folder, in place of the copy before.
 pub(super) async fn copy_down(client: &dyn ObjectStore, to: &Path) {
     for entry in std::fs::read_dir(to).into_iter().flatten().flatten() {
-        if entry.file_name() != ".vfetch" {
+        if entry.file_name() != ".vfetch" && !entry.path().join(".vfetch").exists() {
             std::fs::remove_dir_all(entry.path()).unwrap();
         }
     }

@@ -221,11 +221,13 @@ impl World {
         assert_eq!(std::fs::metadata(&path).unwrap().len(), content.len(), "{}", path.display());
     }
 
-    /// The names of what is staged, without the lock.
+    /// The names of what is staged, without the lock: in the archive, or one folder below it, where that is what
+    /// `--staging` names.
     pub(crate) fn staged(&self) -> Vec<String> {
-        let folder = self.archive().join(".vfetch/staging");
-        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-        let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        let below = std::fs::read_dir(self.archive()).into_iter().flatten();
+        let folders = below.map(|entry| entry.unwrap().path()).chain([self.archive()]);
+        let entries = folders.filter_map(|folder| std::fs::read_dir(folder.join(".vfetch/staging")).ok());
+        let names = entries.flatten().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
         let mut names: Vec<String> = names.filter(|name| name != "lock").collect();
         names.sort();
         names

@@ -31,6 +31,17 @@ const NAME_SHOWN: usize = 60;
 /// How many digits of the address's digest tell staging folders apart.
 const NAME_DIGITS: usize = 8;
 
+/// The variables that say at which service a bucket is.
+const SERVICES: [&str; 7] = [
+    "AWS_ENDPOINT",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AZURE_ENDPOINT",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ENDPOINT",
+    "GOOGLE_BASE_URL",
+];
+
 /// Where an archive lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Place {
@@ -118,13 +129,18 @@ fn is_scheme(text: &str) -> bool {
 }
 
 impl Address {
-    /// The name of the folder in which parts wait for this archive: the same for the same address, and for no other.
+    /// The name of the folder in which parts wait for this archive: the same for the same address at the same service,
+    /// and for no other.
     pub(super) fn folder_name(&self) -> String {
+        self.folder_name_at(&services())
+    }
+
+    fn folder_name_at(&self, services: &str) -> String {
         let plain =
             |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' };
         let shown: String =
             without_secrets(&self.url).replace("://", "-").chars().map(plain).take(NAME_SHOWN).collect();
-        let digest = Digest::of(self.place.as_bytes()).to_string();
+        let digest = Digest::of(format!("{}{services}", self.place).as_bytes()).to_string();
         format!("{}-{}", shown.trim_end_matches('-'), &digest[..NAME_DIGITS])
     }
 
@@ -241,6 +257,13 @@ fn client_settings(vendor: &str) -> Vec<(ClientConfigKey, &'static str)> {
     settings.into_iter().filter_map(free).collect()
 }
 
+/// Where buckets are, as far as the environment says so: the same name means another bucket at another service.
+#[expect(clippy::disallowed_methods, reason = "what the clients are set up from")]
+fn services() -> String {
+    let set = |name: &&str| std::env::var(name).ok().map(|value| format!("\n{name}={value}"));
+    SERVICES.iter().filter_map(set).collect()
+}
+
 pub(super) fn is_set(name: &str) -> bool {
     std::env::vars_os().any(|(found, _)| found == name)
 }
@@ -318,6 +341,7 @@ mod tests {
         assert!(names[0].starts_with("s3-clips-") && names[3].starts_with("s3-clips-a-b-"), "{names:?}");
         assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len());
         assert_eq!(address("s3://clips/a/").folder_name(), names[1]);
+        assert_ne!(address("s3://clips/a").folder_name_at("\nAWS_ENDPOINT=http://minio"), names[1]);
         let long = address(&format!("s3://clips/{}", "x".repeat(300))).folder_name();
         assert!(long.len() < 80, "{long}");
     }
