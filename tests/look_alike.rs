@@ -284,6 +284,7 @@ fn the_demo_shows_every_job_and_takes_nothing_from_the_environment() {
         .env("MODELSLAB_BASE_URL", "http://127.0.0.1:9")
         .env("VFETCH_KEY_FILE", "/nowhere")
         .env("VFETCH_WAIT", "0")
+        .env("http_proxy", "http://127.0.0.1:9")
         .output()
         .unwrap();
     let out = String::from_utf8(shown.stdout).unwrap();

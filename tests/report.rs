@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::json;
+use support::run::Signal;
 use support::{Answer, Content, KEY, World};
 
 /// A world in which jobs end in all the ways that need no waiting.
@@ -88,6 +89,28 @@ fn results_are_accepted_by_sha256sum_and_are_the_same_on_a_rerun() {
         Ok(checked) => assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr)),
         Err(_) => println!("skipped: no sha256sum here"),
     }
+}
+
+#[test]
+fn a_list_that_is_read_and_written_is_left_as_it_was_by_a_run_that_is_stopped() {
+    let world = World::new();
+    world.job("1", Answer::stall_at_once());
+    let text = "# what is left\n1\n2\nno job at all\n";
+    let list = world.file("todo.txt", text);
+    let get = world.get(&[]).args(&["-i"]).args(&[&list]).args(&["--failed"]).args(&[&list]).may_write(&list);
+    let running = get.spawn();
+    world.api.wait_for("the request", |log| !log.is_empty());
+    running.signal(Signal::INT);
+    running.wait().exits(130).says("todo.txt is as it was");
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), text);
+}
+
+#[test]
+fn the_summary_has_the_exit_code_of_the_process_where_the_list_cannot_be_written() {
+    let world = World::new();
+    world.job("4", Answer::failed("no"));
+    let done = world.get(&["4", "--json", "--failed", "/dev/full"]).run().exits(5);
+    assert_eq!(done.events().last().unwrap()["exit_code"], 5);
 }
 
 #[test]

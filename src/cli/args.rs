@@ -39,6 +39,9 @@ pub(crate) struct AccountArgs {
     /// Let media come from private addresses (always allowed beside an API that has such an address itself).
     #[arg(long, env = "VFETCH_ALLOW_PRIVATE_HOSTS")]
     pub(crate) allow_private_hosts: bool,
+    /// Whether no proxy is asked, whatever the environment says.
+    #[arg(skip)]
+    pub(crate) without_proxies: bool,
 }
 
 impl AccountArgs {
@@ -58,6 +61,7 @@ impl AccountArgs {
             origin: defaults.origin.clone(),
             ca_certificates: self.ca_certificates()?,
             allow_private_hosts: self.allow_private_hosts,
+            through_proxies: !self.without_proxies,
             max_per_host: within_limits(transfer.max_per_host),
             max_idle_per_host: within_limits(transfer.max_per_host.min(transfer.jobs)),
             connect_within: transfer.connect_timeout,
@@ -238,6 +242,7 @@ impl OutputArgs {
             destination: archive.display().to_string(),
             redactor,
             failed,
+            failed_is_read: false,
         }
     }
 }

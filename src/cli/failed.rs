@@ -38,6 +38,11 @@ pub(crate) fn check<'a>(
     Ok(())
 }
 
+/// Whether this list is one of those that the run reads.
+pub(crate) fn is_read<'a>(failed: Option<&Path>, read: impl IntoIterator<Item = &'a Path>) -> bool {
+    failed.is_some_and(|failed| read.into_iter().any(|path| real(path) == real(failed)))
+}
+
 /// The path without links, as far as it is there.
 fn real(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());

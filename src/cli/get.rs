@@ -58,7 +58,8 @@ pub(crate) struct GetArgs {
     /// Print what would be asked for, one reference a line; ask nobody and change nothing.
     #[arg(short = 'n', long, env = "VFETCH_DRY_RUN")]
     dry_run: bool,
-    /// Write the references of jobs that did not end complete to this file; get -i takes it.
+    /// Write the references of jobs that did not end complete to this file; get -i takes it. It may be the list that is
+    /// read: a run that is stopped leaves that as it was.
     #[arg(long, value_name = "FILE", env = "VFETCH_FAILED", conflicts_with = "dry_run")]
     failed: Option<PathBuf>,
     #[command(flatten)]
@@ -186,8 +187,10 @@ impl GetArgs {
         Self { results: report::Results::None, ..self }
     }
 
-    /// The same, with an API that is gone when the run is over: nothing is said of trying again.
-    pub(crate) fn only_once(self) -> Self {
+    /// The same, with an API on this machine that is gone when the run is over: no proxy leads there, and nothing is said
+    /// of trying again.
+    pub(crate) fn only_once(mut self) -> Self {
+        self.account.without_proxies = true;
         Self { only_once: true, ..self }
     }
 
@@ -197,7 +200,9 @@ impl GetArgs {
 
     fn settings(&self, redactor: Redactor) -> report::Settings {
         let settings = self.show.settings(&self.output, redactor, self.failed.clone());
-        report::Settings { results: self.results, ..settings }
+        let lists = self.refs.input.iter().map(PathBuf::as_path);
+        let failed_is_read = failed::is_read(self.failed.as_deref(), lists);
+        report::Settings { results: self.results, failed_is_read, ..settings }
     }
 }
 

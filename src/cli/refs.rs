@@ -163,7 +163,7 @@ impl List {
             let over = nesting.is_cut() || !nesting.is_open() || text.len() as u64 >= ENTRY_MAX;
             if over || is_worth_a_try(text.len(), tried_bytes) {
                 tried_bytes = text.len();
-                match serde_json::from_str(&text) {
+                match from_json(&text) {
                     Ok(Value::Array(answers)) => return self.parse_answers(&answers, &place),
                     Ok(answer) => return self.parse_answers(&[answer], &place),
                     Err(error) if error.is_eof() && !over => {}
@@ -239,6 +239,15 @@ impl List {
     }
 }
 
+/// The answer that a text is, with a comment behind it or without.
+fn from_json(text: &str) -> serde_json::Result<Value> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter();
+    match values.next() {
+        Some(Ok(value)) if text[values.byte_offset()..].trim_start().starts_with('#') => Ok(value),
+        _ => serde_json::from_str(text),
+    }
+}
+
 impl Iterator for List {
     type Item = Ref;
 
@@ -299,6 +308,12 @@ mod tests {
         let text = "\u{feff}147\r\n\r\n  # all of it\n148 # the rest\n\trealtime/9\t#x\nhttps://modelslab.com/api/v6/video/fetch/5#top\n149";
         assert_eq!(read(text.as_bytes()), ["147", "148", "realtime/9", "video/5", "149"]);
         assert!(read(b"").is_empty() && read(b"\n\n").is_empty());
+    }
+
+    #[test]
+    fn a_comment_may_stand_behind_an_answer() {
+        let list = b"{\"id\": 7} # see [8\n[\"9\", {\"id\":\n10}]\t# both\n{\"id\": 11} 12\n13\n";
+        assert_eq!(read(list), ["7", "9", "10", "? l:4", "13"]);
     }
 
     #[test]

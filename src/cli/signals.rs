@@ -30,13 +30,22 @@ impl Caught {
     }
 }
 
-/// Cancels the token at SIGINT, SIGTERM or SIGHUP; a second one, or the end of the grace, ends the process.
+/// Cancels the token at SIGINT, SIGTERM or SIGHUP; a second one, or the end of the grace, ends the process. A signal that
+/// whoever started the process had ignored, as `nohup` does, stays so.
 pub(crate) fn watch(stop: CancellationToken) -> Result<Caught, CliError> {
     let caught = Caught::default();
+    let ignored = ignored();
     let listen =
         |kind| signal(kind).map_err(|error| CliError::local(format!("listening for signals: {error}")));
-    let mut signals =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    let listen_unless_ignored = |kind: SignalKind| {
+        let is_ignored = ignored & 1 << (kind.as_raw_value() - 1) != 0;
+        if is_ignored { Ok(None) } else { listen(kind).map(Some) }
+    };
+    let mut signals = (
+        listen_unless_ignored(SignalKind::interrupt())?,
+        listen_unless_ignored(SignalKind::terminate())?,
+        listen_unless_ignored(SignalKind::hangup())?,
+    );
     // Whoever listens for a signal is not killed by it.
     drop(listen(SignalKind::from_raw(SIGXFSZ))?);
     let first = caught.clone();
@@ -51,13 +60,30 @@ pub(crate) fn watch(stop: CancellationToken) -> Result<Caught, CliError> {
     Ok(caught)
 }
 
-async fn next(signals: &mut (Signal, Signal, Signal)) -> i32 {
+/// The signals that are ignored, a bit each from the lowest, where the system tells: Linux does.
+#[expect(clippy::disallowed_methods, reason = "what the system says of this process")]
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+type Signals = (Option<Signal>, Option<Signal>, Option<Signal>);
+
+async fn next(signals: &mut Signals) -> i32 {
     let kind = tokio::select! {
-        _ = signals.0.recv() => SignalKind::interrupt(),
-        _ = signals.1.recv() => SignalKind::terminate(),
-        _ = signals.2.recv() => SignalKind::hangup(),
+        () = heard(&mut signals.0) => SignalKind::interrupt(),
+        () = heard(&mut signals.1) => SignalKind::terminate(),
+        () = heard(&mut signals.2) => SignalKind::hangup(),
     };
     kind.as_raw_value()
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 #[expect(

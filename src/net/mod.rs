@@ -51,6 +51,8 @@ pub struct ClientOptions {
     pub ca_certificates: Vec<Vec<u8>>,
     /// Whether media may come from private addresses.
     pub allow_private_hosts: bool,
+    /// Whether requests go through the proxies that the environment names.
+    pub through_proxies: bool,
     /// The most requests at once to one host.
     pub max_per_host: usize,
     /// The most connections to one host that are kept while nothing uses them.
@@ -71,6 +73,7 @@ impl ClientOptions {
             origin,
             ca_certificates: Vec::new(),
             allow_private_hosts: false,
+            through_proxies: true,
             max_per_host: DEFAULT_MAX_PER_HOST,
             max_idle_per_host: DEFAULT_MAX_PER_HOST,
             connect_within: DEFAULT_CONNECT_WITHIN,
@@ -312,7 +315,9 @@ struct LostRedirect(&'static str);
 fn client_builder(options: &ClientOptions) -> ClientBuilder {
     // Another part of the program may have chosen a provider already, and then that one holds.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
+    let builder = reqwest::Client::builder();
+    let builder = if options.through_proxies { builder } else { builder.no_proxy() };
+    builder
         .user_agent(concat!("vfetch/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(options.connect_within)
         .pool_max_idle_per_host(options.max_idle_per_host)

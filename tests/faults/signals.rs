@@ -40,6 +40,21 @@ fn whatever_a_run_waits_for_the_first_signal_ends_it_soon() {
     }
 }
 
+#[test]
+fn a_signal_that_whoever_began_the_run_had_ignored_does_not_end_it() {
+    for (name, signal) in [("HUP", Signal::HUP), ("INT", Signal::INT)] {
+        let world = World::new();
+        let clip = world.content(Content::mp4(1, 60_000));
+        let url = world.media.on("/clip.mp4", Answer::file(&clip).drip(2_000, Duration::from_millis(50)));
+        world.job("147", Answer::success(&[url]));
+        let running = world.get(&["147"]).after_shell(&format!("trap '' {name}")).spawn();
+        world.media.wait_for("the request", |log| !log.is_empty());
+        running.signal(signal);
+        running.wait().exits(0);
+        world.holds("147", 0, &clip);
+    }
+}
+
 /// A pipe under this name that is full and that nobody reads, as long as it is held.
 fn full_pipe(world: &World, name: &str) -> (std::path::PathBuf, std::fs::File) {
     let path = world.path(name);

@@ -86,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) redactor: Redactor,
     /// Where the references of jobs that did not end complete are written.
     pub(crate) failed: Option<PathBuf>,
+    /// Whether that list is the one that the run reads: a run that does not come to its end leaves it as it was.
+    pub(crate) failed_is_read: bool,
 }
 
 /// How a run ended, beside its jobs.
@@ -172,7 +174,16 @@ impl Console {
         let took = clock().saturating_duration_since(self.began);
         let Some(mut desk) = self.close_desk() else { return self.shared.board().summary.clone() };
         let mut words = Vec::new();
-        let (list, list_error) = finish_list(desk.failed.take());
+        let mut kept = None;
+        let is_over = how.stop.is_none() && how.signal.is_none();
+        let (list, list_error) = match desk.failed.take() {
+            Some(list) if !is_over && self.settings.failed_is_read => {
+                kept = Some(format!("the list {} is as it was", list.path().display()));
+                list.discard();
+                (None, None)
+            }
+            list => finish_list(list),
+        };
         let mut summary = self.shared.board().summary.clone();
         match how.stop {
             Some(Stop::Account(failure)) => {
@@ -189,6 +200,9 @@ impl Console {
             }
             None => {}
         }
+        if list_error.is_some() {
+            summary.note_local();
+        }
         words.extend(how.signal.map(|signal| words::signal_words(signal, how.retry_command.is_some())));
         let exit_code = how.signal.map_or_else(|| summary.exit_code(), signal_code);
         let json = self.json_lines().summary(&summary, exit_code, words.first().map(String::as_str), took);
@@ -199,10 +213,7 @@ impl Console {
             summary.note_local();
             words.push(format!("writing standard output: {error}"));
         }
-        if let Some(error) = list_error {
-            summary.note_local();
-            words.push(error);
-        }
+        words.extend(list_error.or(kept));
         if self.shown == Shown::Json {
             desk.write_err(&json);
         } else {

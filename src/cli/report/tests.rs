@@ -48,6 +48,7 @@ fn settings() -> Settings {
         destination: "out".into(),
         redactor: Redactor::new(&Secret::new(KEY.into()).unwrap()),
         failed: None,
+        failed_is_read: false,
     }
 }
 
