@@ -199,7 +199,8 @@ impl<'a> OneJob<'a> {
             Ended::Failed(failure) => failure.class() == Class::Permanent,
             Ended::Pending | Ended::Incomplete(_) | Ended::Local(_) | Ended::Cancelled => false,
         };
-        if self.answered && !over && !self.committed && matches!(self.found, Found::Nothing) {
+        let is_blank = matches!(self.found, Found::Nothing) && !self.names_files();
+        if self.answered && !over && !self.committed && is_blank {
             let note = record::base(&self.asked.job, &self.found);
             // Where the disk refuses, or another process was faster, the list that named the job still does.
             let _ = Box::pin(self.commit(Vec::new(), note)).await;
@@ -299,9 +300,10 @@ impl<'a> OneJob<'a> {
             let now = self.session.moment();
             let until = *self.unknown_until.get_or_insert(now + UNKNOWN_FOR);
             if now < until {
-                let over = Ended::Failed(failure);
                 let until = self.wait_until();
-                return self.pause("not known to the API yet", None, UNKNOWN_WAIT, until, over).await;
+                return self
+                    .pause("not known to the API yet", None, UNKNOWN_WAIT, until, Ended::Pending)
+                    .await;
             }
         }
         if failure.class() != Class::Transient {
@@ -350,12 +352,12 @@ impl<'a> OneJob<'a> {
         Ok(())
     }
 
-    /// Whether the record names files, or is damaged and may have named some: no note takes its place.
+    /// Whether the record names files, or is damaged or lost and may have named some: no note takes its place.
     fn names_files(&self) -> bool {
         match &self.found {
             Found::Record(manifest, _) => !manifest.files.is_empty(),
             Found::Damaged { .. } => true,
-            Found::Nothing => false,
+            Found::Nothing => self.bad.as_ref().is_some_and(|there| !there.is_empty()),
         }
     }
 
@@ -428,15 +430,20 @@ impl<'a> OneJob<'a> {
     }
 
     async fn commit_haul(&mut self, done: Done, split: Split, mut haul: Haul) -> Result<Ended, Ended> {
-        let sum = split.sum(&done, &self.here(), self.session.options.force, &haul);
+        let before = match &self.found {
+            Found::Record(manifest, _) => Some(manifest.as_ref()),
+            Found::Nothing | Found::Damaged { .. } => None,
+        };
+        let sum = split.sum(&done, before, &self.here(), self.session.options.force, &haul);
+        let heard = std::mem::take(&mut haul.missing);
         let Sum { outputs, kept, missing, lacking, not_again, has_others } = sum;
         let (nothing_new, cut_short) = (haul.came.is_empty(), haul.cancelled || haul.here.is_some());
         let passing = lacking.iter().any(|missing| !crate::event::is_for_good(missing));
         let draft = record::done(&self.asked.job, &self.found, done, &outputs, kept, haul.came, missing);
-        let damaged = matches!(self.found, Found::Damaged { .. });
+        let lost = self.names_files() && !matches!(self.found, Found::Record(..));
         let says_little = match &self.bad {
-            Some(_) => passing,
-            None => damaged || draft.manifest.files.is_empty() && passing,
+            Some(_) => lost || passing,
+            None => lost || draft.manifest.files.is_empty() && passing,
         };
         // Where nothing came the record stays as it is, unless the new one says more and gives nothing up.
         let stays = nothing_new && (cut_short || has_others || says_little || !not_again.is_empty());
@@ -461,10 +468,12 @@ impl<'a> OneJob<'a> {
             None if haul.cancelled => Ended::Cancelled,
             None if shown.derived_state() != State::Complete => Ended::Incomplete(Box::new(shown)),
             // This answer lists less than the archive has, and nothing of what the archive lacks.
-            None if stays => match &self.found {
-                Found::Record(manifest, _) => Ended::Incomplete(manifest.clone()),
-                Found::Nothing | Found::Damaged { .. } => Ended::Incomplete(Box::new(shown)),
-            },
+            None if stays => Ended::Incomplete(Box::new(match &self.found {
+                Found::Record(manifest, _) if heard.is_empty() => (**manifest).clone(),
+                Found::Record(..) | Found::Nothing | Found::Damaged { .. } => {
+                    Manifest { missing: heard, ..shown }
+                }
+            })),
             None => Ended::Archived(Box::new(shown)),
         })
     }

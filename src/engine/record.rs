@@ -113,6 +113,9 @@ pub(super) fn restored(job: &JobRef, found: &Found, back: Vec<FileRecord>) -> Ma
     manifest.files.retain(|file| !back.iter().any(|back| back.output == file.output));
     manifest.missing.retain(|missing| !back.iter().any(|back| back.output == missing.output));
     manifest.files.extend(back);
+    // An output that a later answer no longer listed is one again.
+    let listed = manifest.files.len() + manifest.missing.len();
+    manifest.outputs = manifest.outputs.map(|outputs| outputs.max(listed));
     manifest.remember_lost([]);
     settle(&mut manifest);
     manifest

@@ -1,7 +1,10 @@
 //! What a job's answer, the files that are here and its haul come to: what is to be fetched, and what the record says then.
 
+use serde_json::Map;
+
 use super::haul::Haul;
-use crate::manifest::{FileRecord, MissingRecord};
+use crate::event::is_for_good;
+use crate::manifest::{FileRecord, Manifest, MissingRecord};
 use crate::plan::{self, FilePlan, Identity};
 use crate::reply::Done;
 
@@ -73,13 +76,30 @@ impl Split {
         Some(split)
     }
 
-    /// What the record is to say when the haul is here too.
-    pub(super) fn sum(self, done: &Done, here: &[&FileRecord], force: bool, haul: &Haul) -> Sum {
+    /// What the record is to say when the haul is here too; `before` is what it says now.
+    ///
+    /// What it says is missing, or has lost its file, stays missing where this answer lists no such output any more and has
+    /// nothing new, or where it may still come: a job is not complete because its answer got shorter.
+    pub(super) fn sum(
+        self,
+        done: &Done,
+        before: Option<&Manifest>,
+        here: &[&FileRecord],
+        force: bool,
+        haul: &Haul,
+    ) -> Sum {
         let others = self.others(here, force, haul);
-        let Self { mut kept, mut spare, .. } = self;
+        let Self { mut kept, mut spare, to_fetch } = self;
         spare.retain(|old| !haul.came.iter().any(|new| new.output == old.output));
         let mut outputs: Vec<usize> = done.outputs.iter().map(|output| output.index).collect();
         let (mut lacking, has_others) = (haul.missing.clone(), !others.is_empty());
+        for missing in before.map(|before| unlisted(before, here, haul)).unwrap_or_default() {
+            let may_come = to_fetch.is_empty() || !is_for_good(&missing);
+            if may_come && !outputs.contains(&missing.output) {
+                outputs.push(missing.output);
+                lacking.push(missing);
+            }
+        }
         for mut other in others {
             let files = kept.iter().chain(&spare).map(|file| file.output);
             let taken =
@@ -108,4 +128,19 @@ impl Split {
         };
         here.iter().filter(|old| !served(old) && !came_again(old)).map(|old| (*old).clone()).collect()
     }
+}
+
+/// The outputs of which the archive has nothing, as the record knows them.
+fn unlisted(before: &Manifest, here: &[&FileRecord], haul: &Haul) -> Vec<MissingRecord> {
+    let is_gone = |file: &&FileRecord| {
+        let is_here = here.iter().any(|here| here.path == file.path);
+        !is_here && !haul.came.iter().any(|new| new.fetched.proven.digest == file.sha256)
+    };
+    let vanished = before.files.iter().filter(is_gone).map(|file| MissingRecord {
+        output: file.output,
+        gone: false,
+        reasons: Vec::new(),
+        unknown: Map::new(),
+    });
+    before.missing.iter().cloned().chain(vanished).collect()
 }

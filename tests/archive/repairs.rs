@@ -10,7 +10,7 @@ use vfetch::store::Store;
 
 use crate::bed::{Bed, Ran, content, copy_tree};
 use crate::planted;
-use crate::support::{Answer, Content, Server};
+use crate::support::{Answer, Content, Script, Server};
 
 /// An archive whose jobs live at an API on loopback, with media hosts on the same server.
 struct World {
@@ -269,18 +269,36 @@ fn a_torn_record_is_made_anew_from_the_jobs_own_sources() {
 }
 
 #[test]
-fn a_missing_record_whose_job_is_gone_leaves_its_files_in_the_quarantine() {
-    let world = World::new();
-    world.bed.complete("147", &[&content(1, 500)]);
-    world.bed.complete("148", &[&content(2, 500)]);
-    fs::remove_file(world.bed.file("147/manifest.json")).unwrap();
-    world.server.on(&fetch_path("147"), Answer::failed("Request not found"));
-    let ran = world.repair(&[]).exits(1);
-    let lines = ran.sorted();
-    assert!(lines[0].starts_with("gone 147/manifest.json: "), "{lines:?}");
-    assert_eq!(lines[1], "put aside 147/147-0.gif: into .vfetch/quarantine");
-    assert_eq!(quarantine(&world.bed).into_values().collect::<Vec<_>>(), [content(1, 500)]);
-    world.is_silent();
+fn a_lost_record_that_cannot_be_made_anew_costs_no_file_its_place() {
+    type Answers<'a> = [(&'a str, i32, &'a dyn Fn(&World) -> Script); 5];
+    let url = |world: &World| world.server.url("/a.gif");
+    let answers: Answers<'_> = [
+        ("the job is gone", 1, &|_| Answer::failed("Request not found").into()),
+        ("its link is dead", 1, &|world| Answer::success(&[url(world)]).into()),
+        ("the service works on it again", 4, &|_| Answer::processing().into()),
+        ("the API is in trouble", 4, &|_| Answer::status(503).into()),
+        ("the host is in trouble", 4, &|world| Answer::success(&[url(world)]).into()),
+    ];
+    for (what, code, answer) in answers {
+        for torn in [true, false] {
+            let world = World::new();
+            world.bed.complete("147", &[&content(1, 500)]);
+            world.bed.complete("148", &[&content(2, 500)]);
+            if torn {
+                fs::write(world.bed.file("147/manifest.json"), "{\"format\":").unwrap();
+            } else {
+                fs::remove_file(world.bed.file("147/manifest.json")).unwrap();
+            }
+            world.server.on(&fetch_path("147"), answer(&world));
+            world.server.on("/a.gif", Answer::status(if code == 1 { 404 } else { 503 }));
+            let before = jobs(&world.bed.archive());
+            let ran = world.repair(&["--retries", "0", "--wait", "0"]).exits(code);
+            let lines = ran.sorted();
+            assert!(lines.iter().all(|line| line.starts_with("left 147/")), "{what}: {lines:?}");
+            assert_eq!(jobs(&world.bed.archive()), before, "{what}");
+            assert!(quarantine(&world.bed).is_empty(), "{what}");
+        }
+    }
 }
 
 #[test]

@@ -96,6 +96,45 @@ fn an_answer_that_lists_less_than_is_here_costs_no_file() {
 }
 
 #[test]
+fn an_output_that_a_later_answer_no_longer_lists_is_missing_all_the_same() {
+    let world = World::new();
+    let clips = [world.content(Content::mp4(1, 40_000)), world.content(Content::mp4(2, 30_000))];
+    let [a, b] = [
+        world.media.on("/a.mp4", Answer::file(&clips[0])),
+        world.media.on("/b.mp4", Answer::status(503).times(2).then(Answer::file(&clips[1]))),
+    ];
+    world.job("147", Answer::success(&[a.clone(), b.clone()]));
+    world.get(&["147", "-R", "0"]).run().exits(4);
+    world.job("147", Answer::success(std::slice::from_ref(&a)));
+    world.get(&["147", "-R", "0"]).run().exits(4);
+    assert_eq!(world.state("147"), "partial");
+    assert_eq!(world.manifest("147").unwrap()["outputs"], 2);
+    world.job("147", Answer::success(&[a.clone(), b]));
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 1, &clips[1]);
+    // So is one whose file has vanished.
+    std::fs::remove_file(world.archive().join("147/147-1.mp4")).unwrap();
+    world.job("147", Answer::success(&[a]));
+    world.get(&["147"]).run().exits(1);
+    assert_eq!(world.state("147"), "partial");
+    world.holds("147", 0, &clips[0]);
+}
+
+#[test]
+fn a_file_that_could_not_be_fetched_again_under_a_new_link_is_told_with_its_reason() {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 40_000));
+    let url = world.media.on("/a.mp4", Answer::file(&clip));
+    world.job("147", Answer::success(&[url]));
+    world.get(&["147"]).run().exits(0);
+    let moved = world.media.on("/moved/a.mp4", Answer::status(503));
+    world.job("147", Answer::success(&[moved]));
+    world.get(&["147", "--force", "-R", "0"]).run().exits(4).says("1 of 1 output missing");
+    world.holds("147", 0, &clip);
+    assert_eq!(world.state("147"), "complete");
+}
+
+#[test]
 fn the_same_bytes_under_a_new_link_get_a_name_of_their_own() {
     let world = World::new();
     let clip = world.content(Content::mp4(1, 40_000));
