@@ -13,6 +13,7 @@ use vfetch::text::Redactor;
 use super::error::CliError;
 use super::key::KeyArgs;
 use super::look::ShowArgs;
+use super::names::Names;
 use super::report::{Progress, Results, Settings};
 use super::values;
 
@@ -134,7 +135,7 @@ pub(crate) struct TransferArgs {
     /// Do not wait for the disk: faster, and not safe against a power cut.
     #[arg(long, env = "VFETCH_NO_SYNC")]
     pub(crate) no_sync: bool,
-    /// Where parts wait on their way into a bucket [default: vfetch/ in the user's cache].
+    /// Where parts wait on their way into buckets, each archive's in a folder of its own [default: vfetch/ in the user's cache].
     #[arg(long, value_name = "DIR", env = "VFETCH_STAGING")]
     pub(crate) staging: Option<PathBuf>,
 }
@@ -156,10 +157,15 @@ impl TransferArgs {
     }
 
     fn stage(&self, store: Store) -> Result<Store, CliError> {
-        if let Some(staging) = &self.staging {
-            store.stage_in(staging.clone())?;
+        match &self.staging {
+            // What is set once for all archives is not meant for folders.
+            Some(staging) if staging_of_environment().as_ref() == Some(staging) => Ok(staged_as_set(store)),
+            Some(staging) => {
+                store.stage_in(staging.clone())?;
+                Ok(store)
+            }
+            None => Ok(store),
         }
-        Ok(store)
     }
 
     /// The engine's options, with the limits of this process in mind.
@@ -176,6 +182,20 @@ impl TransferArgs {
             ..Options::default()
         }
     }
+}
+
+/// The archive with its parts where the environment says, if it is in a bucket.
+pub(crate) fn staged_as_set(store: Store) -> Store {
+    if let Some(staging) = staging_of_environment() {
+        // A folder keeps its parts in itself.
+        let _ = store.stage_in(staging);
+    }
+    store
+}
+
+#[expect(clippy::disallowed_methods, reason = "whether the environment said it, and not the command line")]
+fn staging_of_environment() -> Option<PathBuf> {
+    std::env::var_os("VFETCH_STAGING").filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
 /// As many at once as were asked for, or as many as this process may have files open for.
@@ -232,7 +252,13 @@ impl OutputArgs {
     }
 
     /// How a run into this archive is shown.
-    pub(crate) fn settings(&self, archive: &Path, redactor: Redactor, failed: Option<PathBuf>) -> Settings {
+    pub(crate) fn settings(
+        &self,
+        archive: &Path,
+        redactor: Redactor,
+        failed: Option<PathBuf>,
+        names: Names,
+    ) -> Settings {
         Settings {
             progress: self.progress,
             json: self.json,
@@ -243,6 +269,7 @@ impl OutputArgs {
             redactor,
             failed,
             failed_is_read: false,
+            names,
         }
     }
 }

@@ -24,6 +24,7 @@ use vfetch::view::table::{counted, number};
 use super::args::AccountArgs;
 use super::error::CliError;
 use super::look::{self, ArchiveArg, Desk, ShowArgs};
+use super::names::Names;
 use super::sync::{self, TypeArg};
 use super::values;
 
@@ -270,9 +271,9 @@ fn conclude(hearing: Hearing<'_>, args: &AuditArgs) -> Result<u8, CliError> {
     let mut out = desk.out();
     let gone = judged.gone_jobs(origin).filter(|_| !args.skip_gone);
     let json = args.show.json;
-    out.lines(
-        judged.lacking(origin).chain(gone).map(|lack| if json { line(&lack) } else { lack.job.to_string() }),
-    );
+    let names = Names::beside(defaults);
+    let shown = |lack| if json { line(&lack) } else { names.reference(&lack.job) };
+    out.lines(judged.lacking(origin).chain(gone).map(shown));
     if json {
         out.line(format_args!("{}", summary(&judged, origin, &witnesses, code)));
     } else if !args.show.quiet {

@@ -18,6 +18,7 @@ use vfetch::view::table::{counted, number};
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
 use super::look::{self, Desk};
+use super::names::{self, Names};
 use super::refs::{Ref, RefArgs};
 use super::{failed, report, signals};
 
@@ -88,11 +89,11 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
     failed::check(args.failed.as_deref(), &args.output, args.refs.files())?;
     let refs = args.refs.open(&defaults)?;
     if args.dry_run {
-        return preview(args, refs).await;
+        return preview(args, Names::beside(&defaults), refs).await;
     }
     let (api, http) = args.account.clients(&defaults, &args.transfer)?;
     let store = args.transfer.open_store(&args.output)?;
-    let console = report::start(args.settings(api.redactor().clone()))?;
+    let console = report::start(args.settings(api.redactor().clone(), Names::beside(&defaults)))?;
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
     let stop = archive::archive(&session, refs).await;
@@ -107,7 +108,11 @@ pub(crate) async fn run(args: GetArgs) -> Result<u8, CliError> {
 }
 
 /// Prints what would be asked for.
-async fn preview(args: GetArgs, refs: impl Iterator<Item = Ref> + Send + 'static) -> Result<u8, CliError> {
+async fn preview(
+    args: GetArgs,
+    names: Names,
+    refs: impl Iterator<Item = Ref> + Send + 'static,
+) -> Result<u8, CliError> {
     let (show, options) = (args.show.for_a_look(), args.options());
     let store = look::there(&args.output)?;
     let work = move |desk: &Desk| -> Result<u8, CliError> {
@@ -118,7 +123,8 @@ async fn preview(args: GetArgs, refs: impl Iterator<Item = Ref> + Send + 'static
                     Foreseen::Passed(_) => told.passed += 1,
                     Foreseen::Asked(asked, state) => {
                         told.asked += 1;
-                        let line = if args.show.json { row(&asked, state) } else { asked.job.to_string() };
+                        let line =
+                            if args.show.json { row(&asked, state) } else { names.reference(&asked.job) };
                         out.line(format_args!("{line}"));
                     }
                     Foreseen::Failed(asked, error) => told.fail(desk, &asked.job, &error),
@@ -198,8 +204,8 @@ impl GetArgs {
         Options { check: self.check, force: self.force, skip_gone: self.skip_gone, ..self.transfer.options() }
     }
 
-    fn settings(&self, redactor: Redactor) -> report::Settings {
-        let settings = self.show.settings(&self.output, redactor, self.failed.clone());
+    fn settings(&self, redactor: Redactor, names: Names) -> report::Settings {
+        let settings = self.show.settings(&self.output, redactor, self.failed.clone(), names);
         let lists = self.refs.input.iter().map(PathBuf::as_path);
         let failed_is_read = failed::is_read(self.failed.as_deref(), lists);
         report::Settings { results: self.results, failed_is_read, ..settings }
@@ -210,10 +216,13 @@ impl GetArgs {
 /// where bare ids belong to the default family.
 pub(crate) fn retry_command(output: &Path, account: &AccountArgs, defaults: &Defaults) -> String {
     let mut words = vec![format!("vfetch get -o {}", report::quoted(&output.display().to_string()))];
-    if defaults.origin.as_str() != DEFAULT_ORIGIN {
+    let environment = names::environment();
+    // What the environment says is said again, or against it.
+    let mut both = [Some(defaults), environment.as_ref()].into_iter().flatten();
+    if both.clone().any(|defaults| defaults.origin.as_str() != DEFAULT_ORIGIN) {
         words.push(format!("--base-url {}", defaults.origin));
     }
-    if defaults.family.name() != DEFAULT_FAMILY {
+    if !both.all(names::has_built_in_family) {
         words.push(format!("--family {DEFAULT_FAMILY}"));
     }
     let options = account

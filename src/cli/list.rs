@@ -12,6 +12,7 @@ use vfetch::view::table::{Row, Table, counted};
 
 use super::error::CliError;
 use super::look::{self, ArchiveArg, Desk, ShowArgs};
+use super::names::Names;
 
 /// A terminal whose width cannot be told.
 const USUAL_WIDTH: usize = 100;
@@ -92,7 +93,7 @@ pub(crate) async fn run(args: ListArgs) -> Result<u8, CliError> {
     let store = args.archive.open()?;
     let query = args.query();
     let archive = args.archive.archive;
-    let json = args.show.json;
+    let (json, names) = (args.show.json, Names::here());
     let width = (!json).then(terminal_width).flatten();
     let work = move |desk: &Desk| {
         let mut out = desk.out();
@@ -103,7 +104,8 @@ pub(crate) async fn run(args: ListArgs) -> Result<u8, CliError> {
             Look::Unreadable(_) => Some(None),
             Look::Job(job, manifest) => {
                 let facts = Facts::of(&manifest);
-                query.takes(&manifest, &facts).then(|| Some(Row::of(&job, &manifest, facts)))
+                let row = |facts| Row { job: names.reference(&job), ..Row::of(&job, &manifest, facts) };
+                query.takes(&manifest, &facts).then(|| Some(row(facts)))
             }
         };
         survey::in_order(&store, &desk.stop, &desk.progress, make, |rows| {

@@ -15,6 +15,7 @@ use vfetch::engine::survey::Progress;
 use vfetch::store::{Open, Store, StoreError};
 use vfetch::view::table::{bytes, counted};
 
+use super::args;
 use super::error::CliError;
 use super::report::{self, Shown};
 use super::signals::{self, Caught};
@@ -39,14 +40,14 @@ pub(crate) struct ArchiveArg {
 impl ArchiveArg {
     /// Opens it; it must be there.
     pub(crate) fn open(&self) -> Result<Store, CliError> {
-        Ok(Store::open(&self.archive, Open::Existing, true)?)
+        Ok(args::staged_as_set(Store::open(&self.archive, Open::Existing, true)?))
     }
 }
 
 /// An archive that a run would write to, where it is there already.
 pub(crate) fn there(archive: &Path) -> Result<Option<Store>, CliError> {
     match Store::open(&archive.display().to_string(), Open::Existing, true) {
-        Ok(store) => Ok(Some(store)),
+        Ok(store) => Ok(Some(args::staged_as_set(store))),
         Err(StoreError::NoArchive { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }

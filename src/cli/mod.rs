@@ -14,6 +14,7 @@ mod key;
 mod list;
 mod look;
 mod mock;
+mod names;
 mod refs;
 mod repair;
 mod report;
@@ -30,6 +31,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::builder::{BoolishValueParser, TypedValueParser as _};
+use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use error::CliError;
@@ -91,8 +93,34 @@ impl Command {
 /// Every option can be set in the environment; help says so once, and not at each of them.
 fn parse() -> Result<Command, clap::Error> {
     let with_env = |command: clap::Command| command.mut_args(|arg| flag(arg).hide_env(true));
-    let matches = Cli::command().mut_subcommands(with_env).try_get_matches()?;
+    let matches = without_overruled(Cli::command().mut_subcommands(with_env)).try_get_matches()?;
     Ok(Cli::from_arg_matches(&matches)?.command)
+}
+
+/// The same command line without what is set in the environment and conflicts with what was typed: who types means it.
+fn without_overruled(command: clap::Command) -> clap::Command {
+    let alone = |arg: clap::Arg| arg.env(None::<&'static str>).required(false);
+    let typed = command.clone().mut_subcommands(|command| command.mut_args(alone)).try_get_matches();
+    // What is wrong by itself is told with all that is set.
+    let Ok(typed) = typed else { return command };
+    let Some((name, typed)) = typed.subcommand() else { return command };
+    let Some(chosen) = command.find_subcommand(name) else { return command };
+    let is_typed =
+        |arg: &clap::Arg| typed.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let names = |one: &clap::Arg, other: &clap::Arg| {
+        chosen.get_arg_conflicts_with(one).iter().any(|arg| arg.get_id() == other.get_id())
+    };
+    let is_overruled = |arg: &&clap::Arg| {
+        let mut others = chosen.get_arguments().filter(|other| is_typed(other));
+        !is_typed(arg) && others.any(|other| names(arg, other) || names(other, arg))
+    };
+    let overruled: Vec<clap::Id> =
+        chosen.get_arguments().filter(is_overruled).map(|arg| arg.get_id().clone()).collect();
+    let without = |arg: clap::Arg| {
+        if overruled.contains(arg.get_id()) { arg.env(None::<&'static str>) } else { arg }
+    };
+    let name = name.to_owned();
+    command.mut_subcommand(name, |command| command.mut_args(without))
 }
 
 /// A flag is switched in the environment by any of the usual words (`1`, `yes`, `on`, …; `0`, `no`, `off`, …). One that is

@@ -9,6 +9,7 @@ use vfetch::engine::resume::{self, Which};
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
 use super::look::ArchiveArg;
+use super::names::Names;
 use super::{failed, get, report, signals};
 
 /// Shown under the command's help.
@@ -51,7 +52,9 @@ pub(crate) async fn run(args: ResumeArgs) -> Result<u8, CliError> {
     failed::check(args.failed.as_deref(), archive, [])?;
     let store = args.transfer.open_existing(&args.archive.archive)?;
     let (api, http) = args.account.clients(&defaults, &args.transfer)?;
-    let console = report::start(args.show.settings(archive, api.redactor().clone(), args.failed.clone()))?;
+    let names = Names::beside(&defaults);
+    let settings = args.show.settings(archive, api.redactor().clone(), args.failed.clone(), names);
+    let console = report::start(settings)?;
     let session = Arc::new(Session::new(api, http, store, args.transfer.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
     let which = Which { origin: defaults.origin.clone(), gone: args.gone };

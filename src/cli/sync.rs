@@ -17,6 +17,7 @@ use vfetch::listing::AssetType;
 
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
+use super::names::Names;
 use super::{failed, get, look, report, signals, values};
 
 /// Shown under the command's help.
@@ -27,7 +28,8 @@ Examples:
   vfetch sync -o ./out --watch 5m                 again and again, until Ctrl-C or SIGTERM
   vfetch sync -o ./out --dry-run                  the ids of what would be fetched, and nothing else
   vfetch sync -o ./out -n --json | vfetch get -i - -o ./out
-                                                  the same rows with type, family and links; get takes them
+                                                  the same rows with type, family and links; get asks for their jobs,
+                                                  and takes nothing from the links
 
 The listing names ids and links, but no dates and no families. Ids of videos are fetched in the family enterprise/video,
 of images in enterprise/images, of voices in enterprise/voice, of 3D models in enterprise/3d, or all in that of --family.
@@ -113,10 +115,11 @@ pub(crate) async fn run(args: SyncArgs) -> Result<u8, CliError> {
     failed::check(args.failed.as_deref(), &args.output, [])?;
     let (api, http) = args.account.clients(&defaults, &args.transfer)?;
     if args.dry_run {
-        return preview(&args, &api, &scope).await;
+        return preview(&args, Names::beside(&defaults), &api, &scope).await;
     }
     let store = args.transfer.open_store(&args.output)?;
-    let settings = args.show.settings(&args.output, api.redactor().clone(), args.failed.clone());
+    let names = Names::beside(&defaults);
+    let settings = args.show.settings(&args.output, api.redactor().clone(), args.failed.clone(), names);
     let console = report::start(settings)?;
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
@@ -160,7 +163,12 @@ async fn rounds(
 }
 
 /// Prints what would be fetched.
-async fn preview(args: &SyncArgs, api: &vfetch::net::Api, scope: &Scope) -> Result<u8, CliError> {
+async fn preview(
+    args: &SyncArgs,
+    names: Names,
+    api: &vfetch::net::Api,
+    scope: &Scope,
+) -> Result<u8, CliError> {
     let store = look::there(&args.output)?;
     let stop = CancellationToken::new();
     let caught = signals::watch(stop.clone())?;
@@ -168,7 +176,7 @@ async fn preview(args: &SyncArgs, api: &vfetch::net::Api, scope: &Scope) -> Resu
     let account =
         Account { store: store.as_ref(), api, retries: args.transfer.retries, stop: &stop, report: &|_| {} };
     let tell = |assets, asked: &Asked| {
-        let line = if args.show.json { row(assets, asked) } else { asked.job.to_string() };
+        let line = if args.show.json { row(assets, asked) } else { names.reference(&asked.job) };
         if let Err(error) = writeln!(out, "{}", api.redactor().text(&line)) {
             stop.cancel();
             failed.get_or_insert(error);

@@ -14,6 +14,40 @@ fn world_with_a_job() -> (World, Content) {
 }
 
 #[test]
+fn what_is_typed_overrules_what_the_environment_says_against_it() {
+    let table: [(&str, &str, &[&str]); 4] = [
+        ("VFETCH_FAILED", "failed.txt", &["-n"]),
+        ("VFETCH_KEY_FILE", "/nowhere", &["--key-command", "echo a-key"]),
+        ("VFETCH_VERBOSE", "2", &["-q"]),
+        ("VFETCH_STAGING", "elsewhere", &[]),
+    ];
+    for (name, value, args) in table {
+        let (world, _) = world_with_a_job();
+        world.get(&["147"]).quietly().args(args).env(name, value).run().exits(0);
+    }
+    let (world, _) = world_with_a_job();
+    world.get(&["147", "-q", "-v"]).quietly().run().exits(2).says("cannot be used with");
+}
+
+#[test]
+fn a_job_is_called_so_that_whoever_reads_it_in_the_same_environment_means_the_same_job() {
+    let (world, _) = world_with_a_job();
+    let list = world.path("failed.txt");
+    let get = |refs: &[&str]| world.get(refs).env("VFETCH_FAMILY", "realtime").args(&["--wait", "0"]);
+    world.job("888", Answer::failed("no"));
+    let done =
+        get(&["enterprise/video/888"]).args(&["--failed"]).args(&[&list]).may_write(&list).run().exits(1);
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), "enterprise/video/888\n");
+    assert!(done.stderr().contains("--family enterprise/video"), "{}", done.stderr());
+    let listed = |family: &str| {
+        let list = world.command("list").args(&[world.archive()]).args(&["--json"]).quietly();
+        let listed = list.env("VFETCH_FAMILY", family).run().exits(0).stdout();
+        serde_json::from_str::<serde_json::Value>(&listed).unwrap()["job"].as_str().unwrap().to_owned()
+    };
+    assert_eq!([listed("realtime"), listed("")], ["enterprise/video/888", "888"]);
+}
+
+#[test]
 fn a_key_that_is_missing_or_cannot_be_one_is_told_before_any_connection() {
     let world = World::new();
     let keys: [Option<&[u8]>; 8] = [

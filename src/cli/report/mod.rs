@@ -32,6 +32,7 @@ use vfetch::event::{Event, JobEnd, Reporter, Summary};
 use vfetch::text::Redactor;
 
 use super::error::CliError;
+use super::names::Names;
 use bars::Bars;
 use desk::{Desk, Shared, Show};
 use failed::FailedList;
@@ -88,6 +89,8 @@ pub(crate) struct Settings {
     pub(crate) failed: Option<PathBuf>,
     /// Whether that list is the one that the run reads: a run that does not come to its end leaves it as it was.
     pub(crate) failed_is_read: bool,
+    /// How jobs are called in that list.
+    pub(crate) names: Names,
 }
 
 /// How a run ended, beside its jobs.
@@ -287,7 +290,7 @@ impl Reporter for Console {
             && let Event::JobEnded { job, end } = event
             && !end.is_complete()
         {
-            self.shared.failed.push(&format!("{job}\n"));
+            self.shared.failed.push(&(self.settings.names.reference(job) + "\n"));
         }
         if !self.settings.quiet
             && self.shown != Shown::Json
