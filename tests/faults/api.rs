@@ -155,6 +155,14 @@ fn a_job_that_the_api_does_not_know_is_failed_after_few_calls() {
 }
 
 #[test]
+fn a_job_that_was_just_submitted_is_pending_where_nobody_waits_until_it_is_known() {
+    let world = World::new();
+    let submitted = json!({ "status": "processing", "id": 147 }).to_string();
+    let run = world.get(&["-i", "-"]).args(&["--wait", "0"]).stdin(submitted).run();
+    run.exits(4).says("still processing when the wait was over");
+}
+
+#[test]
 fn a_job_that_was_just_submitted_may_be_unknown_for_a_moment() {
     let (world, clip, url) = world_with_a_clip();
     world.job("147", Answer::status(404).then(Answer::success(&[url])));
