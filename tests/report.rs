@@ -84,6 +84,9 @@ fn results_are_accepted_by_sha256sum_and_are_the_same_on_a_rerun() {
     };
     assert_eq!(sorted(first.stdout()), sorted(again.stdout()));
     assert_eq!(sorted(first.stdout()).len(), 4);
+    let address = format!("file://{}", world.archive().display());
+    let by_address = world.command("get").args(&["1", "2", "3", "-o", &address]).run().exits(0);
+    assert_eq!(sorted(by_address.stdout()), sorted(first.stdout()));
     let sums = world.file("SHA256SUMS", first.stdout());
     match Command::new("sha256sum").args(["--strict", "-c"]).arg(sums).output() {
         Ok(checked) => assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr)),

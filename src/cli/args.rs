@@ -184,6 +184,13 @@ impl TransferArgs {
     }
 }
 
+/// The archive's folder, where its address is that of one; else what the user wrote.
+pub(crate) fn folder_of(archive: &Path) -> PathBuf {
+    let address = archive.to_str().filter(|text| text.starts_with("file://"));
+    let folder = address.and_then(|text| url::Url::parse(text).ok()?.to_file_path().ok());
+    folder.unwrap_or_else(|| archive.into())
+}
+
 /// The archive with its parts where the environment says, if it is in a bucket.
 pub(crate) fn staged_as_set(store: Store) -> Store {
     if let Some(staging) = staging_of_environment() {
@@ -265,7 +272,7 @@ impl OutputArgs {
             results: Results::default(),
             quiet: self.quiet,
             verbose: self.verbose,
-            destination: archive.display().to_string(),
+            destination: folder_of(archive).display().to_string(),
             redactor,
             failed,
             failed_is_read: false,

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::args;
 use super::error::CliError;
 use super::report;
 
@@ -28,6 +29,7 @@ pub(crate) fn check<'a>(
     if read.into_iter().any(|path| written.contains(&&real(path))) {
         return refused("this file is read in this run, and would be replaced or removed at its end");
     }
+    let archive = &args::folder_of(archive);
     let is_address = archive.to_str().is_some_and(|place| place.contains("://"));
     // A link is replaced itself, wherever it leads.
     let link = failed.parent().map(real).zip(failed.file_name()).map(|(folder, name)| folder.join(name));

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use clap::value_parser;
 use tokio_util::sync::CancellationToken;
 use vfetch::serve::scenario::{FIRST_PLAIN_ID, SCENARIOS};
 use vfetch::serve::{LookAlike, Settings};
@@ -18,6 +19,9 @@ Examples:
   vfetch mock --extra 1000 --pace 64k            1,000 more jobs, and files that take their time
   MODELSLAB_API_KEY=x vfetch get 147 -o out --base-url http://127.0.0.1:8147";
 
+/// So many more jobs have ids that are numbers.
+const EXTRA_MAX: u64 = 1_000_000_000;
+
 /// Serve a look-alike of the API on this machine, for trials without an account.
 ///
 /// It answers as the real API does, any key will do, and its jobs show every turn that real ones take: still processing,
@@ -30,7 +34,7 @@ pub(crate) struct MockArgs {
     #[arg(long, value_name = "ADDR", env = "VFETCH_LISTEN", default_value = "127.0.0.1:8147", value_parser = address)]
     listen: SocketAddr,
     /// Serve N more jobs, each ready at once, with ids from 10001 on.
-    #[arg(long, value_name = "N", env = "VFETCH_EXTRA", default_value_t = 0)]
+    #[arg(long, value_name = "N", env = "VFETCH_EXTRA", default_value_t = 0, value_parser = value_parser!(u64).range(..=EXTRA_MAX))]
     extra: u64,
     /// Send each file at this many bytes per second [default: as fast as it goes]
     #[arg(long, value_name = "BYTES", env = "VFETCH_PACE", value_parser = values::bytes)]
