@@ -95,10 +95,12 @@ impl Reader<'_> {
             plain.push_str(before);
             let mut values = serde_json::Deserializer::from_str(candidate).into_iter::<Value>();
             if let Some(Ok(value @ (Value::Object(_) | Value::Array(_)))) = values.next() {
-                let whole = plain.trim().is_empty() && candidate[values.byte_offset()..].trim().is_empty();
+                let after = candidate[values.byte_offset()..].trim_start();
+                let is_over = after.is_empty() || after.starts_with('#') && !after.contains('\n');
+                let whole = plain.trim().is_empty() && is_over;
                 self.value(&value, whole, 0);
                 plain.push(' ');
-                rest = &candidate[values.byte_offset()..];
+                rest = if whole { "" } else { &candidate[values.byte_offset()..] };
             } else {
                 plain.push_str(&candidate[..1]);
                 rest = &candidate[1..];

@@ -22,6 +22,8 @@ impl Nesting {
                 _ if self.escaped => self.escaped = false,
                 b'\\' if self.in_text => self.escaped = true,
                 b'"' => self.in_text = !self.in_text,
+                // A comment, as lists have them; in JSON it stands in texts only.
+                b'#' if !self.in_text => break,
                 b'{' | b'[' if !self.in_text => self.depth += 1,
                 b'}' | b']' if !self.in_text => self.depth = self.depth.saturating_sub(1),
                 _ => {}
@@ -54,7 +56,7 @@ mod tests {
 
     #[test]
     fn brackets_count_outside_of_texts_only() {
-        let table: [(&[&str], usize, bool); 10] = [
+        let table: [(&[&str], usize, bool); 12] = [
             (&["{\"id\": 1}"], 0, false),
             (&["[", "{\"id\":", "7"], 2, false),
             (&["\u{feff} [{", "\"a\": \"]}\"", "}]"], 0, false),
@@ -65,6 +67,8 @@ mod tests {
             (&["[\"[{\"]"], 0, false),
             (&["[{\"]\""], 2, false),
             (&["[\\]"], 0, false),
+            (&["{\"id\": 1} # see [2", "[3"], 1, false),
+            (&["[\"# [\"]"], 0, false),
         ];
         for (lines, depth, cut) in table {
             let mut nesting = Nesting::default();

@@ -7,7 +7,7 @@ use clap::ArgAction;
 use vfetch::engine::Options;
 use vfetch::job::{DEFAULT_ORIGIN, Defaults};
 use vfetch::net::{Api, ClientOptions, Http};
-use vfetch::store::{Open, Store};
+use vfetch::store::{Open, Store, StoreError};
 use vfetch::text::Redactor;
 
 use super::error::CliError;
@@ -149,6 +149,15 @@ impl TransferArgs {
             None => Store::create(output, !self.no_sync)?,
         };
         self.stage(store)
+    }
+
+    /// The archive that `-o` names, where it is there already.
+    pub(crate) fn open_if_there(&self, output: &Path) -> Result<Option<Store>, CliError> {
+        match Store::open(&output.display().to_string(), Open::Existing, true) {
+            Ok(store) => self.stage(store).map(Some),
+            Err(StoreError::NoArchive { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// An archive that must be there.

@@ -272,7 +272,7 @@ fn conclude(hearing: Hearing<'_>, args: &AuditArgs) -> Result<u8, CliError> {
     let gone = judged.gone_jobs(origin).filter(|_| !args.skip_gone);
     let json = args.show.json;
     let names = Names::beside(defaults);
-    let shown = |lack| if json { line(&lack) } else { names.reference(&lack.job) };
+    let shown = |lack| if json { line(&lack, names) } else { names.reference(&lack.job) };
     out.lines(judged.lacking(origin).chain(gone).map(shown));
     if json {
         out.line(format_args!("{}", summary(&judged, origin, &witnesses, code)));
@@ -340,9 +340,9 @@ fn exit_code(judged: &Judged, witnesses: &[Witness], skip_gone: bool) -> u8 {
     run.exit_code()
 }
 
-fn line(lack: &Lack) -> String {
+fn line(lack: &Lack, names: Names) -> String {
     let dies_at = lack.dies_at.map(|at| UNIX_EPOCH + Duration::from_secs(at));
-    json!({"event": "job", "job": lack.job.to_string(), "fetch_result": lack.job.fetch_url(),
+    json!({"event": "job", "job": names.reference(&lack.job), "fetch_result": lack.job.fetch_url(),
         "stands": lack.stands.word(), "known_by": lack.by.names(),
         "dies_at": dies_at.map(|at| humantime::format_rfc3339_seconds(at).to_string())})
     .to_string()

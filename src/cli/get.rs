@@ -59,8 +59,8 @@ pub(crate) struct GetArgs {
     /// Print what would be asked for, one reference a line; ask nobody and change nothing.
     #[arg(short = 'n', long, env = "VFETCH_DRY_RUN")]
     dry_run: bool,
-    /// Write the references of jobs that did not end complete to this file; get -i takes it. It may be the list that is
-    /// read: a run that is stopped leaves that as it was.
+    /// Write the references of jobs that did not end complete to this file; get -i takes it. It may be the file
+    /// that -i names: a run that is stopped leaves that as it was.
     #[arg(long, value_name = "FILE", env = "VFETCH_FAILED", conflicts_with = "dry_run")]
     failed: Option<PathBuf>,
     #[command(flatten)]
@@ -114,7 +114,7 @@ async fn preview(
     refs: impl Iterator<Item = Ref> + Send + 'static,
 ) -> Result<u8, CliError> {
     let (show, options) = (args.show.for_a_look(), args.options());
-    let store = look::there(&args.output)?;
+    let store = args.transfer.open_if_there(&args.output)?;
     let work = move |desk: &Desk| -> Result<u8, CliError> {
         let (mut out, mut told) = (desk.out(), Told::default());
         let looked =

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
-use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -12,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use vfetch::engine::survey::Progress;
-use vfetch::store::{Open, Store, StoreError};
+use vfetch::store::{Open, Store};
 use vfetch::view::table::{bytes, counted};
 
 use super::args;
@@ -41,15 +40,6 @@ impl ArchiveArg {
     /// Opens it; it must be there.
     pub(crate) fn open(&self) -> Result<Store, CliError> {
         Ok(args::staged_as_set(Store::open(&self.archive, Open::Existing, true)?))
-    }
-}
-
-/// An archive that a run would write to, where it is there already.
-pub(crate) fn there(archive: &Path) -> Result<Option<Store>, CliError> {
-    match Store::open(&archive.display().to_string(), Open::Existing, true) {
-        Ok(store) => Ok(Some(args::staged_as_set(store))),
-        Err(StoreError::NoArchive { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -97,6 +97,9 @@ fn parse() -> Result<Command, clap::Error> {
     Ok(Cli::from_arg_matches(&matches)?.command)
 }
 
+/// Switches that keep a run from doing something: what is typed beside one of them is no word against it.
+const HOLD_BACK: [&str; 2] = ["dry_run", "offline"];
+
 /// The same command line without what is set in the environment and conflicts with what was typed: who types means it.
 fn without_overruled(command: clap::Command) -> clap::Command {
     let alone = |arg: clap::Arg| arg.env(None::<&'static str>).required(false);
@@ -112,7 +115,8 @@ fn without_overruled(command: clap::Command) -> clap::Command {
     };
     let is_overruled = |arg: &&clap::Arg| {
         let mut others = chosen.get_arguments().filter(|other| is_typed(other));
-        !is_typed(arg) && others.any(|other| names(arg, other) || names(other, arg))
+        let may_go = !is_typed(arg) && !HOLD_BACK.contains(&arg.get_id().as_str());
+        may_go && others.any(|other| names(arg, other) || names(other, arg))
     };
     let overruled: Vec<clap::Id> =
         chosen.get_arguments().filter(is_overruled).map(|arg| arg.get_id().clone()).collect();

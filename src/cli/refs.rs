@@ -239,11 +239,13 @@ impl List {
     }
 }
 
-/// The answer that a text is, with a comment behind it or without.
+/// The answer that a text is, with a comment at the end of its last line or without.
 fn from_json(text: &str) -> serde_json::Result<Value> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter();
-    match values.next() {
-        Some(Ok(value)) if text[values.byte_offset()..].trim_start().starts_with('#') => Ok(value),
+    let value = values.next();
+    let rest = text[values.byte_offset()..].trim_start();
+    match value {
+        Some(Ok(value)) if rest.starts_with('#') && !rest.contains('\n') => Ok(value),
         _ => serde_json::from_str(text),
     }
 }
@@ -312,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_comment_may_stand_behind_an_answer() {
-        let list = b"{\"id\": 7} # see [8\n[\"9\", {\"id\":\n10}]\t# both\n{\"id\": 11} 12\n13\n";
+        let list = b"{\"id\": 7} # see [8\n[\"9\", {\"id\":\n10}]\t# both [\n{\"id\": 11} 12\n13\n";
         assert_eq!(read(list), ["7", "9", "10", "? l:4", "13"]);
     }
 

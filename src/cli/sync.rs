@@ -169,7 +169,7 @@ async fn preview(
     api: &vfetch::net::Api,
     scope: &Scope,
 ) -> Result<u8, CliError> {
-    let store = look::there(&args.output)?;
+    let store = args.transfer.open_if_there(&args.output)?;
     let stop = CancellationToken::new();
     let caught = signals::watch(stop.clone())?;
     let (mut out, mut failed) = (io::stdout().lock(), None);

@@ -103,7 +103,7 @@ impl<'a> Walk<'a> {
             last_page: page.last_page,
         });
         if self.next == Turn::Restless {
-            return Err(Failure::new(Cause::Malformed, "its pages change faster than they can be read"));
+            return Err(Failure::new(Cause::Malformed, "too many of its pages in a row hold nothing new"));
         }
         Ok(Some(unseen))
     }

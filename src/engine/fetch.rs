@@ -300,10 +300,10 @@ impl<'a> OneJob<'a> {
             let now = self.session.moment();
             let until = *self.unknown_until.get_or_insert(now + UNKNOWN_FOR);
             if now < until {
+                // What the service has just taken on is pending; what an earlier run saw it may have forgotten.
+                let over = if self.asked.submitted { Ended::Pending } else { Ended::Failed(failure) };
                 let until = self.wait_until();
-                return self
-                    .pause("not known to the API yet", None, UNKNOWN_WAIT, until, Ended::Pending)
-                    .await;
+                return self.pause("not known to the API yet", None, UNKNOWN_WAIT, until, over).await;
             }
         }
         if failure.class() != Class::Transient {
@@ -447,6 +447,9 @@ impl<'a> OneJob<'a> {
         };
         // Where nothing came the record stays as it is, unless the new one says more and gives nothing up.
         let stays = nothing_new && (cut_short || has_others || says_little || !not_again.is_empty());
+        // A record that was lost is made anew as a whole, or what it may have named would give way to less.
+        let is_whole = draft.manifest.derived_state() == State::Complete;
+        let stays = stays || self.bad.is_some() && lost && !is_whole;
         let mut shown = if stays {
             draft.manifest
         } else {
@@ -486,7 +489,8 @@ impl<'a> OneJob<'a> {
     ) -> Result<(Manifest, Version), Ended> {
         let (session, job) = (self.session, &self.asked.job);
         if let Some(bad) = &mut self.bad {
-            put_aside(session, job, std::mem::take(bad)).await?;
+            put_aside(session, job, bad.clone()).await?;
+            bad.clear();
         }
         self.committed = true;
         if let Found::Damaged { .. } = &self.found {

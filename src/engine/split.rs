@@ -4,9 +4,10 @@ use serde_json::Map;
 
 use super::haul::Haul;
 use crate::event::is_for_good;
-use crate::manifest::{FileRecord, Manifest, MissingRecord};
+use crate::manifest::{FileRecord, Manifest, MissingRecord, Reason};
 use crate::plan::{self, FilePlan, Identity};
 use crate::reply::Done;
+use crate::retry::{Cause, Failure};
 
 /// What is here of a job's outputs, and what is to be fetched.
 #[derive(Default)]
@@ -93,12 +94,19 @@ impl Split {
         spare.retain(|old| !haul.came.iter().any(|new| new.output == old.output));
         let mut outputs: Vec<usize> = done.outputs.iter().map(|output| output.index).collect();
         let (mut lacking, has_others) = (haul.missing.clone(), !others.is_empty());
-        for missing in before.map(|before| unlisted(before, here, haul)).unwrap_or_default() {
+        let is_shorter = before.is_some_and(|before| before.outputs.unwrap_or(0) > done.outputs.len());
+        for mut missing in before.map(|before| unlisted(before, here)).unwrap_or_default() {
+            let is_home = kept.iter().chain(&spare).any(|file| comes_from(&missing, &file.source))
+                || haul.came.iter().any(|new| comes_from(&missing, &new.source));
             let may_come = to_fetch.is_empty() || !is_for_good(&missing);
-            if may_come && !outputs.contains(&missing.output) {
-                outputs.push(missing.output);
-                lacking.push(missing);
+            if is_home || is_listed(&missing, done, is_shorter) || !may_come {
+                continue;
             }
+            if outputs.contains(&missing.output) {
+                missing.output = outputs.iter().max().map_or(0, |last| last + 1);
+            }
+            outputs.push(missing.output);
+            lacking.push(missing);
         }
         for mut other in others {
             let files = kept.iter().chain(&spare).map(|file| file.output);
@@ -131,16 +139,35 @@ impl Split {
 }
 
 /// The outputs of which the archive has nothing, as the record knows them.
-fn unlisted(before: &Manifest, here: &[&FileRecord], haul: &Haul) -> Vec<MissingRecord> {
-    let is_gone = |file: &&FileRecord| {
-        let is_here = here.iter().any(|here| here.path == file.path);
-        !is_here && !haul.came.iter().any(|new| new.fetched.proven.digest == file.sha256)
-    };
-    let vanished = before.files.iter().filter(is_gone).map(|file| MissingRecord {
-        output: file.output,
-        gone: false,
-        reasons: Vec::new(),
-        unknown: Map::new(),
+fn unlisted(before: &Manifest, here: &[&FileRecord]) -> Vec<MissingRecord> {
+    let has_vanished = |file: &&FileRecord| !here.iter().any(|here| here.path == file.path);
+    let vanished = before.files.iter().filter(has_vanished).map(|file| {
+        let failure = Failure::new(Cause::Absent, "the answer no longer lists it");
+        MissingRecord {
+            output: file.output,
+            gone: false,
+            reasons: vec![Reason::of(&failure, Some(file.rung), Some(file.source.clone()))],
+            unknown: Map::new(),
+        }
     });
     before.missing.iter().cloned().chain(vanished).collect()
+}
+
+/// Whether this is a source of which the record says that it did not serve.
+fn comes_from(missing: &MissingRecord, source: &str) -> bool {
+    missing.reasons.iter().any(|reason| reason.source.as_deref() == Some(source))
+}
+
+/// Whether the answer lists the output: by its index, or by one of its links where the answer is shorter than the one
+/// before, so that its indices may have moved.
+fn is_listed(missing: &MissingRecord, done: &Done, is_shorter: bool) -> bool {
+    let has_source = missing.reasons.iter().any(|reason| reason.source.is_some());
+    done.outputs.iter().any(|output| {
+        let mut links = [&output.source, &output.proxy].into_iter().flatten();
+        if is_shorter && has_source {
+            links.any(|link| comes_from(missing, &link.shown()))
+        } else {
+            output.index == missing.output
+        }
+    })
 }

@@ -302,6 +302,29 @@ fn a_lost_record_that_cannot_be_made_anew_costs_no_file_its_place() {
 }
 
 #[test]
+fn a_lost_record_is_made_anew_as_a_whole_or_not_at_all() {
+    let clips = [1, 2].map(|seed| Content::gif(seed, 5_000));
+    for (quarantine_is_usable, code) in [(true, 4), (false, 5)] {
+        let world = World::new();
+        world.bed.complete("148", &[&content(2, 500)]);
+        world.bed.complete("147", &clips.each_ref().map(Content::bytes).each_ref().map(Vec::as_slice));
+        fs::remove_file(world.bed.file("147/manifest.json")).unwrap();
+        world.has("147", &["/a.gif", "/b.gif"]);
+        world.server.on("/a.gif", Answer::file(&clips[0]));
+        if quarantine_is_usable {
+            world.server.on("/b.gif", Answer::status(503));
+        } else {
+            world.server.on("/b.gif", Answer::file(&clips[1]));
+            fs::create_dir_all(world.bed.file(".vfetch")).unwrap();
+            fs::write(world.bed.file(".vfetch/quarantine"), "no folder").unwrap();
+        }
+        let before = jobs(&world.bed.archive());
+        world.repair(&["--retries", "0"]).exits(code);
+        assert_eq!(jobs(&world.bed.archive()), before);
+    }
+}
+
+#[test]
 fn folders_that_have_changed_places_are_put_right_from_another_archive() {
     let bed = Bed::new();
     bed.complete("147", &[&content(1, 500)]);

@@ -121,6 +121,30 @@ fn an_output_that_a_later_answer_no_longer_lists_is_missing_all_the_same() {
 }
 
 #[test]
+fn an_output_is_known_by_its_link_where_a_shorter_answer_moves_the_others() {
+    let clips = [1, 2].map(|seed| Content::mp4(seed, 30_000));
+    for (lost, came) in [(0, 1), (1, 0)] {
+        let world = World::new();
+        let clips = clips.clone().map(|clip| world.content(clip));
+        let urls = [0, 1].map(|place| {
+            let file = Answer::file(&clips[place]);
+            let script = if place == lost { Answer::status(503).times(2).then(file) } else { file.into() };
+            world.media.on(&format!("/{place}.mp4"), script)
+        });
+        world.job("147", Answer::success(&urls));
+        world.get(&["147", "-R", "0"]).run().exits(4);
+        // The answer lists what is here alone: the other one is missing still.
+        world.job("147", Answer::success(&[urls[came].clone()]));
+        world.get(&["147", "-R", "0"]).run().exits(4);
+        assert_eq!(world.state("147"), "partial", "without output {lost}");
+        // The answer lists what is missing alone: it comes, and nothing is.
+        world.job("147", Answer::success(&[urls[lost].clone()]));
+        world.get(&["147", "-R", "0"]).run();
+        assert_eq!(world.state("147"), "complete", "with output {lost}");
+    }
+}
+
+#[test]
 fn a_file_that_could_not_be_fetched_again_under_a_new_link_is_told_with_its_reason() {
     let world = World::new();
     let clip = world.content(Content::mp4(1, 40_000));

@@ -26,6 +26,9 @@ fn what_is_typed_overrules_what_the_environment_says_against_it() {
         world.get(&["147"]).quietly().args(args).env(name, value).run().exits(0);
     }
     let (world, _) = world_with_a_job();
+    let held_back = world.get(&["147", "--failed", "failed.txt"]).env("VFETCH_DRY_RUN", "1");
+    held_back.run().exits(2).says("cannot be used with");
+    assert_eq!(world.api.connections(), 0);
     world.get(&["147", "-q", "-v"]).quietly().run().exits(2).says("cannot be used with");
 }
 

@@ -49,7 +49,7 @@ fn a_host_that_is_back_serves_all_before_the_file_that_showed_it_has_ended() {
         let url = world.media.on(&format!("/{id}.mp4"), Answer::stall_at_once().then(slow));
         world.job(&id.to_string(), Answer::success(&[url]));
     }
-    world.get(&["1", "2", "3"]).args(&["--idle-timeout", "1s"]).run().exits(0);
+    world.get(&["1", "2", "3"]).args(&["--idle-timeout", "2s"]).run().exits(0);
     let log = world.media.log();
     assert_eq!(log.len(), 6, "a host that stalled for all is asked by one, and then by all");
     let apart = log[5].at.duration_since(log[3].at);
