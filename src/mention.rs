@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 
 use crate::job::{Defaults, Family, JobError, JobId};
 use crate::manifest::seconds_of;
+use crate::nesting;
 
 /// Fields that only answers of the API and webhook payloads have beside an id.
 const ANSWER_FIELDS: &[&str] = &[
@@ -95,9 +96,7 @@ impl Reader<'_> {
             plain.push_str(before);
             let mut values = serde_json::Deserializer::from_str(candidate).into_iter::<Value>();
             if let Some(Ok(value @ (Value::Object(_) | Value::Array(_)))) = values.next() {
-                let after = candidate[values.byte_offset()..].trim_start();
-                let is_over = after.is_empty() || after.starts_with('#') && !after.contains('\n');
-                let whole = plain.trim().is_empty() && is_over;
+                let whole = plain.trim().is_empty() && nesting::is_over(&candidate[values.byte_offset()..]);
                 self.value(&value, whole, 0);
                 plain.push(' ');
                 rest = if whole { "" } else { &candidate[values.byte_offset()..] };
@@ -334,13 +333,14 @@ mod tests {
 
     #[test]
     fn a_job_is_found_wherever_a_line_names_one() {
-        let table: [(&str, &[&str]); 37] = [
+        let table: [(&str, &[&str]); 38] = [
             (
                 r#"{"id":777,"status":"processing","fetch_result":"https://example.com/api/v6/video/fetch/777"}"#,
                 &["at https://example.com"],
             ),
             // Lists.
             ("[147] was all there is", &[]),
+            ("[147] # and not [148]", &["147"]),
             ("these are all: [147]", &[]),
             (r#"{"seeds":[147,"148"]}"#, &[]),
             ("147", &["147"]),

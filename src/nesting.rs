@@ -50,6 +50,13 @@ impl Nesting {
     }
 }
 
+/// Whether nothing but a comment, to the end of the line, stands behind JSON.
+#[must_use]
+pub fn is_over(behind: &str) -> bool {
+    let behind = behind.trim();
+    behind.is_empty() || behind.starts_with('#') && !behind.contains('\n')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,7 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("reply", &["job", "media", "retry"]),
     ("lifetime", &["job", "manifest", "sha256"]),
     ("listing", &["job", "reply", "retry"]),
-    ("mention", &["job", "manifest"]),
+    ("mention", &["job", "manifest", "nesting"]),
     ("closure", &["job", "lifetime", "manifest", "mention", "retry", "sha256"]),
     ("plan", &["manifest", "retry", "sha256"]),
     ("event", &["job", "manifest", "retry", "sha256"]),

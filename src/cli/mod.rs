@@ -110,13 +110,13 @@ fn without_overruled(command: clap::Command) -> clap::Command {
     let Some(chosen) = command.find_subcommand(name) else { return command };
     let is_typed =
         |arg: &clap::Arg| typed.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
-    let names = |one: &clap::Arg, other: &clap::Arg| {
+    let excludes = |one: &clap::Arg, other: &clap::Arg| {
         chosen.get_arg_conflicts_with(one).iter().any(|arg| arg.get_id() == other.get_id())
     };
     let is_overruled = |arg: &&clap::Arg| {
         let mut others = chosen.get_arguments().filter(|other| is_typed(other));
         let may_go = !is_typed(arg) && !HOLD_BACK.contains(&arg.get_id().as_str());
-        may_go && others.any(|other| names(arg, other) || names(other, arg))
+        may_go && others.any(|other| excludes(arg, other) || excludes(other, arg))
     };
     let overruled: Vec<clap::Id> =
         chosen.get_arguments().filter(is_overruled).map(|arg| arg.get_id().clone()).collect();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use vfetch::engine::archive::BadRef;
 use vfetch::job::{Asked, Defaults};
-use vfetch::nesting::Nesting;
+use vfetch::nesting::{self, Nesting};
 
 use super::error::CliError;
 
@@ -242,10 +242,8 @@ impl List {
 /// The answer that a text is, with a comment at the end of its last line or without.
 fn from_json(text: &str) -> serde_json::Result<Value> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter();
-    let value = values.next();
-    let rest = text[values.byte_offset()..].trim_start();
-    match value {
-        Some(Ok(value)) if rest.starts_with('#') && !rest.contains('\n') => Ok(value),
+    match values.next() {
+        Some(Ok(value)) if nesting::is_over(&text[values.byte_offset()..]) => Ok(value),
         _ => serde_json::from_str(text),
     }
 }

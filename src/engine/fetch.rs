@@ -441,15 +441,13 @@ impl<'a> OneJob<'a> {
         let passing = lacking.iter().any(|missing| !crate::event::is_for_good(missing));
         let draft = record::done(&self.asked.job, &self.found, done, &outputs, kept, haul.came, missing);
         let lost = self.names_files() && !matches!(self.found, Found::Record(..));
-        let says_little = match &self.bad {
-            Some(_) => lost || passing,
-            None => lost || draft.manifest.files.is_empty() && passing,
-        };
-        // Where nothing came the record stays as it is, unless the new one says more and gives nothing up.
-        let stays = nothing_new && (cut_short || has_others || says_little || !not_again.is_empty());
+        let mends = self.bad.is_some();
+        let says_little = lost || passing && (mends || draft.manifest.files.is_empty());
         // A record that was lost is made anew as a whole, or what it may have named would give way to less.
-        let is_whole = draft.manifest.derived_state() == State::Complete;
-        let stays = stays || self.bad.is_some() && lost && !is_whole;
+        let gives_up = mends && lost && draft.manifest.derived_state() != State::Complete;
+        // Where nothing came the record stays as it is, unless the new one says more and gives nothing up.
+        let stays =
+            gives_up || nothing_new && (cut_short || has_others || says_little || !not_again.is_empty());
         let mut shown = if stays {
             draft.manifest
         } else {

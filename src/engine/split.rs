@@ -94,6 +94,18 @@ impl Split {
         spare.retain(|old| !haul.came.iter().any(|new| new.output == old.output));
         let mut outputs: Vec<usize> = done.outputs.iter().map(|output| output.index).collect();
         let (mut lacking, has_others) = (haul.missing.clone(), !others.is_empty());
+        for mut other in others {
+            let files = kept.iter().chain(&spare).map(|file| file.output);
+            let taken =
+                files.chain(haul.came.iter().map(|new| new.output)).any(|output| output == other.output);
+            // What has no place in this answer stays behind it.
+            if taken || !outputs.contains(&other.output) {
+                other.output = behind(&outputs);
+                outputs.push(other.output);
+            }
+            lacking.retain(|missing| missing.output != other.output);
+            kept.push(other);
+        }
         let is_shorter = before.is_some_and(|before| before.outputs.unwrap_or(0) > done.outputs.len());
         for mut missing in before.map(|before| unlisted(before, here)).unwrap_or_default() {
             let is_home = kept.iter().chain(&spare).any(|file| comes_from(&missing, &file.source))
@@ -103,22 +115,10 @@ impl Split {
                 continue;
             }
             if outputs.contains(&missing.output) {
-                missing.output = outputs.iter().max().map_or(0, |last| last + 1);
+                missing.output = behind(&outputs);
             }
             outputs.push(missing.output);
             lacking.push(missing);
-        }
-        for mut other in others {
-            let files = kept.iter().chain(&spare).map(|file| file.output);
-            let taken =
-                files.chain(haul.came.iter().map(|new| new.output)).any(|output| output == other.output);
-            // What has no place in this answer stays behind it.
-            if taken || !outputs.contains(&other.output) {
-                other.output = outputs.iter().max().map_or(0, |last| last + 1);
-                outputs.push(other.output);
-            }
-            lacking.retain(|missing| missing.output != other.output);
-            kept.push(other);
         }
         let not_again: Vec<usize> = spare.iter().map(|file| file.output).collect();
         let is_here = |missing: &&MissingRecord| not_again.contains(&missing.output);
@@ -136,6 +136,11 @@ impl Split {
         };
         here.iter().filter(|old| !served(old) && !came_again(old)).map(|old| (*old).clone()).collect()
     }
+}
+
+/// The first index after all of these.
+fn behind(outputs: &[usize]) -> usize {
+    outputs.iter().max().map_or(0, |last| last + 1)
 }
 
 /// The outputs of which the archive has nothing, as the record knows them.

@@ -139,9 +139,23 @@ fn an_output_is_known_by_its_link_where_a_shorter_answer_moves_the_others() {
         assert_eq!(world.state("147"), "partial", "without output {lost}");
         // The answer lists what is missing alone: it comes, and nothing is.
         world.job("147", Answer::success(&[urls[lost].clone()]));
-        world.get(&["147", "-R", "0"]).run();
+        world.get(&["147", "-R", "0"]).run().exits(0);
         assert_eq!(world.state("147"), "complete", "with output {lost}");
     }
+}
+
+#[test]
+fn a_file_that_moves_takes_no_missing_outputs_place() {
+    let world = World::new();
+    let clips = [1, 2, 3].map(|seed| world.content(Content::mp4(seed, 30_000)));
+    let [b, c, d] =
+        [0, 1, 2].map(|place| world.media.on(&format!("/{place}.mp4"), Answer::file(&clips[place])));
+    let a = world.media.on("/a.mp4", Answer::status(503));
+    world.job("147", Answer::success(&[a, b, c]));
+    world.get(&["147", "-R", "0"]).run().exits(4);
+    world.job("147", Answer::success(&[d]));
+    world.get(&["147", "-R", "0"]).run().exits(4);
+    assert_eq!(world.state("147"), "partial");
 }
 
 #[test]

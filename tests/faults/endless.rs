@@ -59,12 +59,12 @@ fn headers_interim_answers_and_trails_without_end_lead_to_the_mirror() {
         urls.push(url.clone());
     }
     world.job("147", Answer::success_with_proxies(&urls, &proxies));
-    let done = world.get(&["147"]).args(&SOON).run().exits(0);
+    // These servers leave little of the machine to the mirror, which is to have its time all the same.
+    let patient = ["-R", "1", "--idle-timeout", "6s", "--connect-timeout", "6s"];
+    let done = world.get(&["147"]).args(&patient).run().exits(0);
     for (place, (what, _)) in table.iter().enumerate() {
         world.holds("147", place, &clips[place]);
-        // Where the machine has so much to do that the mirror is late once, the second answer leads there.
-        let rung = &world.entry("147", place)["rung"];
-        assert!(rung == "proxy" || rung == "fresh_proxy", "{what} without end: {rung}");
+        assert_eq!(world.entry("147", place)["rung"], "proxy", "{what} without end");
         assert!(!causes(&world, place).is_empty(), "{what} without end");
     }
     assert!(done.peak_rss < MEMORY, "{} MiB", done.peak_rss >> 20);
