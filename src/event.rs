@@ -13,7 +13,7 @@ use crate::retry::{Cause, Class, Failure};
 /// Something that happened. Texts that came from a server are as they came: whoever shows them escapes them.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// A line or an argument that names no job; it was passed over.
+    /// A line, an argument or a record that names no job to ask for; it was passed over.
     RefRefused {
         /// Where it stood: `argument 3`, `ids.txt:12`.
         place: &'a str,
@@ -199,7 +199,7 @@ pub struct Summary {
     pub local: u64,
     /// Jobs that a stop cut short.
     pub cancelled: u64,
-    /// Lines and arguments that name no job.
+    /// Lines, arguments and records that name no job to ask for.
     pub refused_refs: u64,
     /// Files that were fetched and proven in this run.
     pub files: u64,
@@ -223,8 +223,8 @@ pub struct FailureGroup {
     pub detail: String,
 }
 
-/// The group of failures whose members are lines and arguments, and not jobs.
-pub const NAMES_NO_JOB: &str = "names no job";
+/// The group of failures whose members are places of references, and not jobs.
+pub const PASSED_OVER: &str = "passed over";
 /// A failure group names this many jobs; the others are counted.
 const GROUP_SHOWS: usize = 10;
 
@@ -244,7 +244,7 @@ impl Summary {
             Event::RefRefused { place, why } => {
                 self.refused_refs += 1;
                 self.worst.for_good = true;
-                self.group(NAMES_NO_JOB, place, why);
+                self.group(PASSED_OVER, place, why);
             }
             Event::FileReceived { bytes, .. } => self.received_bytes += bytes,
             Event::FileEnded { end: FileEnd::Proven { bytes }, .. } => {

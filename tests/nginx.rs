@@ -11,20 +11,24 @@
     reason = "a test may panic, reads files, and says when it is skipped"
 )]
 
+#[path = "support/port.rs"]
+mod port;
+
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use port::Port;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 const JOBS: usize = 100;
 const KEY: &str = "nginx-needs-no-key";
 
-/// One nginx with its document root; it ends with the test.
+/// One nginx with its document root and its ports; it ends with the test.
 struct Nginx {
     process: Child,
+    _ports: [Port; 3],
     root: tempfile::TempDir,
     api: String,
 }
@@ -54,11 +58,6 @@ fn nginx() -> Option<PathBuf> {
     found
 }
 
-fn free_ports() -> [u16; 3] {
-    let listeners: [TcpListener; 3] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
-}
-
 /// A whole file of one of three kinds whose bytes are not those of any other.
 fn media(number: usize) -> (&'static str, Vec<u8>) {
     let noise: Vec<u8> = (0..3_000 + 977 * number)
@@ -86,7 +85,8 @@ fn media(number: usize) -> (&'static str, Vec<u8>) {
 
 fn start(nginx: &Path, setup: Setup) -> Nginx {
     let root = tempfile::tempdir().unwrap();
-    let [api, output, proxy] = free_ports();
+    let mut ports: [Port; 3] = std::array::from_fn(|_| Port::reserve());
+    let [api, output, proxy] = ports.each_mut().map(Port::lend);
     let scheme = if setup.tls { "https" } else { "http" };
     write_site(
         root.path(),
@@ -120,7 +120,7 @@ fn start(nginx: &Path, setup: Setup) -> Nginx {
             std::thread::yield_now();
         }
     }
-    Nginx { process, root, api: format!("{scheme}://127.0.0.1:{api}") }
+    Nginx { process, _ports: ports, root, api: format!("{scheme}://127.0.0.1:{api}") }
 }
 
 /// Two files a job, and the API's answers as static JSON.

@@ -37,7 +37,7 @@ const BATCH: usize = 128;
 /// This many jobs in a row that the account may not have end the run.
 const REFUSALS: u32 = 3;
 
-/// A line or an argument that names no job.
+/// A line, an argument or a record that names no job to ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRef {
     /// Where it stood.

@@ -3,7 +3,6 @@
 //! What must hold each time: no record names what is not there, an error names the bucket and no secret, and the same
 //! command succeeds once the server is well.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use object_store::memory::InMemory;
@@ -19,6 +18,7 @@ use super::places::{Place, file, job, record};
 use super::proxy::Fault::{Answer, AnswerAfter, Cut, LoseAnswer};
 use super::proxy::{Fault, Proxy};
 use super::servers::{new_bucket, request, s3_client, s3_server};
+use super::support::port::Port;
 
 /// More tries than any client makes.
 const FOR_EVER: usize = 1_000_000;
@@ -310,8 +310,8 @@ fn a_store_that_goes_away_is_no_damage_of_the_archive() {
 
 #[test]
 fn a_store_that_cannot_be_reached_is_said_to_be() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let place = Place::s3_at(nobody, "clips");
+    let nobody = Port::reserve();
+    let place = Place::s3_at(nobody.address, "clips");
     let error = place.store.staging().unwrap_err();
     assert_eq!(trouble(&error), Kind::Unreachable);
     assert!(error.to_string().contains("refused"), "{error}");

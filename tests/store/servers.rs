@@ -2,7 +2,7 @@
 //! process by whoever asks first.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
 use object_store::azure::{MicrosoftAzure, MicrosoftAzureBuilder};
 use object_store::{BackoffConfig, RetryConfig};
+
+use super::support::port::Port;
 
 /// The account that Azurite has, and makes public.
 pub(crate) const AZURE_ACCOUNT: &str = "devstoreaccount1";
@@ -57,8 +59,8 @@ type Started = OnceLock<Result<Option<Server>, String>>;
 
 struct Server {
     address: SocketAddr,
-    /// Whoever stops it in the end; nobody where it ran before.
-    _keeper: Option<Child>,
+    /// Whoever stops it in the end, and its port; nobody where it ran before.
+    _started: Option<(Child, Port)>,
 }
 
 /// The S3 server of this process.
@@ -78,7 +80,7 @@ impl Program {
         let server = started.get_or_init(|| match std::env::var(self.named_by) {
             Ok(running) => {
                 let address = running.trim_start_matches("http://").parse().unwrap();
-                Ok(Some(Server { address, _keeper: None }))
+                Ok(Some(Server { address, _started: None }))
             }
             Err(_) => self.start(),
         });
@@ -92,8 +94,6 @@ impl Program {
     }
 
     fn start(&self) -> Result<Option<Server>, String> {
-        /// Somebody else may take a port before the server does.
-        const PORTS: usize = 5;
         /// Tenths of a second that a busy machine may need to start it.
         const PATIENCE: usize = 3_000;
         let Self { name, args, .. } = self;
@@ -101,24 +101,22 @@ impl Program {
         if help.arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
             return Ok(None);
         }
-        for _ in 0..PORTS {
-            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            // The shell's input ends with this process, however that ends, and the server then ends too; and the shell
-            // ends where the server does.
-            let script = format!(
-                "exec 3<&0; {name} {args} {} >/dev/null 2>&1 3<&- & server=$!; {{ cat <&3 >/dev/null; kill $server; }} & \
-                 wait $server",
-                address.port()
-            );
-            let mut keeper = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
-            for _ in 0..PATIENCE {
-                std::thread::sleep(Duration::from_millis(100));
-                if keeper.try_wait().unwrap().is_some() {
-                    break;
-                }
-                if TcpStream::connect(address).is_ok() {
-                    return Ok(Some(Server { address, _keeper: Some(keeper) }));
-                }
+        let mut port = Port::reserve();
+        // The shell's input ends with this process, however that ends, and the server then ends too; and the shell ends
+        // where the server does.
+        let script = format!(
+            "exec 3<&0; {name} {args} {} >/dev/null 2>&1 3<&- & server=$!; {{ cat <&3 >/dev/null; kill $server; }} & \
+             wait $server",
+            port.lend()
+        );
+        let mut keeper = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+        for _ in 0..PATIENCE {
+            std::thread::sleep(Duration::from_millis(100));
+            if let Some(status) = keeper.try_wait().unwrap() {
+                return Err(format!("{name} ended with {status}"));
+            }
+            if TcpStream::connect(port.address).is_ok() {
+                return Ok(Some(Server { address: port.address, _started: Some((keeper, port)) }));
             }
         }
         Err(format!("{name} does not answer"))

@@ -29,6 +29,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod content;
+pub(crate) mod port;
 mod prepared;
 pub(crate) mod run;
 pub(crate) mod server;
@@ -57,7 +58,7 @@ pub(crate) struct World {
     /// The first media host.
     pub(crate) media: Arc<Server>,
     hosts: Mutex<Vec<Arc<Server>>>,
-    refusing: Mutex<Vec<socket2::Socket>>,
+    refusing: Mutex<Vec<port::Port>>,
     good: Mutex<BTreeSet<String>>,
     folder: tempfile::TempDir,
     /// Where the archive really is, if it is not the folder.
@@ -128,11 +129,10 @@ impl World {
 
     /// The base URL of an address that refuses connections; its port stays taken while the world lives.
     pub(crate) fn refusing(&self) -> String {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-        let address = socket.local_addr().unwrap().as_socket().unwrap();
-        self.refusing.lock().unwrap().push(socket);
-        format!("http://{address}")
+        let port = port::Port::reserve();
+        let origin = format!("http://{}", port.address);
+        self.refusing.lock().unwrap().push(port);
+        origin
     }
 
     /// Announces a content that may end up under a final name. Any other file there fails the test.

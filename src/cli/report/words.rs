@@ -198,11 +198,7 @@ pub(super) fn failures(
     for (words, group) in &summary.failures {
         let more = group.jobs.saturating_sub(group.first.len() as u64);
         let first = group.first.iter().map(|job| clean(job)).collect::<Vec<_>>().join(" ");
-        let (named, words) = match (words.as_str(), group.jobs) {
-            (vfetch::event::NAMES_NO_JOB, 2..) => ("line", "name no job"),
-            (vfetch::event::NAMES_NO_JOB, _) => ("line", "names no job"),
-            (words, _) => ("job", words),
-        };
+        let named = if words == vfetch::event::PASSED_OVER { "reference" } else { "job" };
         let _ = writeln!(text, "{}: {}", counted(group.jobs, named), clean(words));
         let others = if more > 0 { format!(" and {} more", Count(more)) } else { String::new() };
         let _ = writeln!(text, "    {first}{others}");
@@ -366,7 +362,7 @@ mod tests {
         assert_eq!(counts(&summary, Duration::from_secs(12)), want);
         let again = Some("vfetch get -o out");
         let want = "\
-1 line: names no job
+1 reference: passed over
     ids.txt:3
     seen: \"?\" is not a job id
 12 jobs: the file is not there
@@ -386,7 +382,7 @@ mod tests {
         assert_eq!(failures(&Summary::default(), again, None, &Redactor::default()), "");
         summary.note(&Event::RefRefused { place: "ids.txt:9", why: "\"!\" is not a job id" });
         let two = failures(&summary, again, None, &Redactor::default());
-        assert!(two.starts_with("2 lines: name no job\n    ids.txt:3 ids.txt:9\n"), "{two}");
+        assert!(two.starts_with("2 references: passed over\n    ids.txt:3 ids.txt:9\n"), "{two}");
         assert_eq!(counts(&Summary::default(), Duration::ZERO), "0 jobs; 0 files, 0 B in 0s");
     }
 
