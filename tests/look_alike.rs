@@ -402,3 +402,12 @@ fn a_mock_that_cannot_listen_says_so() {
         "{err}"
     );
 }
+
+#[test]
+fn a_mock_of_more_jobs_than_it_has_ids_for_is_refused() {
+    let refused =
+        vfetch().args(["mock", "--listen", "127.0.0.1:0", "--extra", "1000000001"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let err = String::from_utf8(refused.stderr).unwrap();
+    assert!(err.contains("--extra") && err.contains("1000000001"), "{err}");
+}

@@ -346,6 +346,24 @@ fn folders_that_have_changed_places_are_put_right_from_another_archive() {
 }
 
 #[test]
+fn a_file_that_a_shorter_answer_no_longer_lists_heals_from_another_archive_and_is_not_written_off() {
+    let world = World::new();
+    let (one, two) = (Content::gif(1, 5_000), Content::gif(2, 5_000));
+    let before = world.bed.complete("147", &[&one.bytes(), &two.bytes()]);
+    copy_tree(&world.bed.archive(), &world.bed.path("backup"));
+    fs::write(world.bed.file("147/147-1.gif"), "bad").unwrap();
+    world.has("147", &["/0.gif"]);
+    let ran = world.repair(&[]).exits(4);
+    assert!(ran.stdout.starts_with("left 147/147-1.gif: "), "{}", ran.stdout);
+    assert_eq!(world.bed.read("147").files, before.files);
+    let ran = world.repair(&["--from", "backup"]).exits(0);
+    assert_eq!(ran.stdout, "healed 147/147-1.gif: from the other archive\n");
+    assert_eq!(fs::read(world.bed.file("147/147-1.gif")).unwrap(), two.bytes());
+    assert_eq!(world.server.calls("/0.gif").len(), 0);
+    world.is_silent();
+}
+
+#[test]
 fn a_copy_that_is_bad_too_is_no_copy() {
     let world = World::new();
     let clip = Content::gif(1, 5_000);

@@ -5,17 +5,13 @@
 //! over the line of one that ended: what does not change does not move. Where the terminal is too low for all lines,
 //! the rest is counted.
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::board::{FileView, Totals, View, WaitView};
+use super::canvas::Canvas;
 use super::look::Look;
 use super::screen::{Screen, Size};
 use super::words::{Bytes, Count, Time, rung_word};
-#[cfg(test)]
-use vfetch::manifest::Rung;
 
 /// At most this many waiting jobs have a line.
 pub(super) const WAITING_SHOWN: usize = 3;
@@ -328,84 +324,12 @@ fn wait_words(waiting: &WaitView) -> String {
     }
 }
 
-/// What indicatif draws on: it keeps the lines of the last frame, and the cursor's moves mean nothing here.
-#[derive(Clone, Debug, Default)]
-struct Canvas(Arc<Mutex<Drawn>>);
-
-#[derive(Debug, Default)]
-struct Drawn {
-    columns: u16,
-    begun: Vec<String>,
-    lines: Vec<String>,
-}
-
-impl Canvas {
-    fn resize(&self, columns: usize) {
-        self.drawn().columns = u16::try_from(columns).unwrap_or(u16::MAX);
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.drawn().lines.clone()
-    }
-
-    fn drawn(&self) -> std::sync::MutexGuard<'_, Drawn> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl TermLike for Canvas {
-    fn width(&self) -> u16 {
-        self.drawn().columns
-    }
-
-    fn height(&self) -> u16 {
-        u16::MAX
-    }
-
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write_str(text)
-    }
-
-    /// A line, or the blanks with which indicatif fills the rest of its row.
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        if !text.trim().is_empty() {
-            self.drawn().begun.push(text.trim_end().to_owned());
-        }
-        Ok(())
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        let mut drawn = self.drawn();
-        drawn.lines = std::mem::take(&mut drawn.begun);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::look::Shown;
     use super::*;
     use std::time::Duration;
+    use vfetch::manifest::Rung;
 
     const PLAIN: Look = Look { shown: Shown::Bars, color: false, unicode: true };
 

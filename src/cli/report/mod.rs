@@ -6,6 +6,7 @@
 
 mod bars;
 mod board;
+mod canvas;
 mod desk;
 mod failed;
 #[cfg(test)]
