@@ -143,18 +143,24 @@ pub(crate) struct TransferArgs {
 impl TransferArgs {
     /// The archive that `-o` names, made where it is not there.
     pub(crate) fn open_store(&self, output: &Path) -> Result<Store, CliError> {
+        self.check_staging(output)?;
         let store = match output.to_str() {
             Some(place) => Store::open(place, Open::Create, !self.no_sync)?,
             // No address, then, but a folder may have any name.
             None => Store::create(output, !self.no_sync)?,
         };
-        self.stage(store)
+        Ok(self.stage(store))
     }
 
     /// The archive that `-o` names, where it is there already.
     pub(crate) fn open_if_there(&self, output: &Path) -> Result<Option<Store>, CliError> {
-        match Store::open(&output.display().to_string(), Open::Existing, true) {
-            Ok(store) => self.stage(store).map(Some),
+        self.check_staging(output)?;
+        let opened = match output.to_str() {
+            Some(place) => Store::open(place, Open::Existing, true),
+            None => Store::existing(output, true),
+        };
+        match opened {
+            Ok(store) => Ok(Some(self.stage(store))),
             Err(StoreError::NoArchive { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -162,19 +168,25 @@ impl TransferArgs {
 
     /// An archive that must be there.
     pub(crate) fn open_existing(&self, place: &str) -> Result<Store, CliError> {
-        self.stage(Store::open(place, Open::Existing, !self.no_sync)?)
+        self.check_staging(Path::new(place))?;
+        Ok(self.stage(Store::open(place, Open::Existing, !self.no_sync)?))
     }
 
-    fn stage(&self, store: Store) -> Result<Store, CliError> {
-        match &self.staging {
-            // What is set once for all archives is not meant for folders.
-            Some(staging) if staging_of_environment().as_ref() == Some(staging) => Ok(staged_as_set(store)),
-            Some(staging) => {
-                store.stage_in(staging.clone())?;
-                Ok(store)
-            }
-            None => Ok(store),
+    /// What was set once for all archives is not meant for folders; what was typed is a mistake there.
+    fn check_staging(&self, archive: &Path) -> Result<(), CliError> {
+        let is_typed = self.staging.is_some() && self.staging != staging_of_environment();
+        if is_typed && archive.to_str().map_or(Ok(true), Store::stages_in_itself)? {
+            let error = format!("{} is a folder, which stages its parts in itself", archive.display());
+            return Err(CliError::usage(error).hint("--staging is for buckets; leave it out"));
         }
+        Ok(())
+    }
+
+    fn stage(&self, store: Store) -> Store {
+        if let Some(staging) = &self.staging {
+            store.stage_in(staging.clone());
+        }
+        store
     }
 
     /// The engine's options, with the limits of this process in mind.
@@ -203,8 +215,7 @@ pub(crate) fn folder_of(archive: &Path) -> PathBuf {
 /// The archive with its parts where the environment says, if it is in a bucket.
 pub(crate) fn staged_as_set(store: Store) -> Store {
     if let Some(staging) = staging_of_environment() {
-        // A folder keeps its parts in itself.
-        let _ = store.stage_in(staging);
+        store.stage_in(staging);
     }
     store
 }

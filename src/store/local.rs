@@ -289,9 +289,12 @@ fn ensure_root<D: Disk>(disk: &D, path: &Path, sync: bool) -> Result<(), StoreEr
     }
     let place = path.display().to_string();
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().and_then(|name| name.to_str());
-    let Some(name) = name else {
+    let Some(name) = path.file_name() else {
         return disk.open_root(path).map(drop).map_err(ctx("opening", &place));
+    };
+    let Some(name) = name.to_str() else {
+        let why = "the name of a new folder has to be UTF-8; a folder that is there may have any name".into();
+        return Err(StoreError::BadPlace { place, why });
     };
     ensure_root(disk, parent, sync)?;
     let above = disk.open_root(parent).map_err(ctx("opening", &parent.display().to_string()))?;

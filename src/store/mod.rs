@@ -128,7 +128,11 @@ impl Store {
         Ok(Self::local(LocalStore::create(RealDisk, path, sync)?))
     }
 
-    fn existing(path: &Path, sync: bool) -> Result<Self, StoreError> {
+    /// Opens the archive at a path, which must be there.
+    ///
+    /// # Errors
+    /// [`StoreError::NoArchive`] where it is not; [`StoreError::Io`] where the disk refuses.
+    pub fn existing(path: &Path, sync: bool) -> Result<Self, StoreError> {
         let none = |why| StoreError::NoArchive { place: path.display().to_string(), why };
         let local = match LocalStore::open(RealDisk, path, sync) {
             Ok(local) => local,
@@ -154,20 +158,19 @@ impl Store {
         Self { inner, commits: Arc::new(Semaphore::new(commits)), short: Arc::default() }
     }
 
-    /// Stages parts for a bucket in this folder instead of the user's cache. A folder keeps its parts in itself.
+    /// Whether an archive at this place stages its parts in itself, as folders do, and not beside, as buckets need it.
     ///
     /// # Errors
-    /// [`StoreError::BadPlace`] where the archive is a folder.
-    pub fn stage_in(&self, folder: PathBuf) -> Result<(), StoreError> {
+    /// [`StoreError::BadPlace`] where the address will not do.
+    pub fn stages_in_itself(place: &str) -> Result<bool, StoreError> {
+        Ok(matches!(Place::of(place)?, Place::Folder(_)))
+    }
+
+    /// Stages parts for a bucket in this folder instead of the user's cache. An archive that stages in itself goes on so.
+    pub fn stage_in(&self, folder: PathBuf) {
         match &self.inner {
-            Inner::Local(local) => {
-                let why = "a folder stages its parts in itself; only a bucket needs a staging folder".into();
-                Err(StoreError::BadPlace { place: local.place().into(), why })
-            }
-            Inner::Remote(remote) => {
-                remote.stage_in(folder);
-                Ok(())
-            }
+            Inner::Local(_) => {}
+            Inner::Remote(remote) => remote.stage_in(folder),
         }
     }
 

@@ -1,6 +1,8 @@
 //! `vfetch get --dry-run`.
 
+use std::ffi::OsStr;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -76,4 +78,32 @@ fn a_dry_run_tells_of_each_line_as_it_comes_and_ends_at_a_signal_while_it_waits_
         running.wait().exits(130).says("stopped: 1 job would be asked for, 0 passed over, 1 would fail");
     assert_eq!(done.stdout(), "7\n");
     assert!(told.elapsed() < Duration::from_secs(2), "{:?} after the signal", told.elapsed());
+}
+
+#[test]
+fn a_staging_folder_that_was_typed_for_a_folder_is_refused_before_anything_is_made() {
+    let world = World::new();
+    for dry in [&["-n"][..], &[]] {
+        let typed = world.get(&["147", "--staging", "parts"]).args(dry).run().exits(2);
+        typed.says("stages its parts in itself").says("--staging is for buckets");
+        assert!(!world.archive().exists());
+    }
+    // What is set for all archives may not be meant for this one.
+    world.get(&["147", "-n"]).env("VFETCH_STAGING", "parts").run().exits(0);
+}
+
+#[test]
+fn a_folder_whose_name_is_no_utf_8_is_looked_at_and_not_made() {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 700));
+    world.job("1", Answer::success(&[world.media.on("/1.mp4", Answer::file(&clip))]));
+    world.get(&["1"]).run().exits(0);
+    let odd = OsStr::from_bytes(b"\xff");
+    let refused = world.command("get").args(&["2", "-o"]).args(&[odd]).run().exits(2);
+    refused.says("the name of a new folder has to be UTF-8");
+    let moved = world.path("cwd").join(odd);
+    std::fs::rename(world.archive(), &moved).unwrap();
+    let told = world.command("get").args(&["-n", "1", "2", "-o"]).args(&[odd]).quietly().run().exits(0);
+    assert_eq!(told.stdout(), "2\n");
+    std::fs::rename(&moved, world.archive()).unwrap();
 }

@@ -346,19 +346,27 @@ fn folders_that_have_changed_places_are_put_right_from_another_archive() {
 }
 
 #[test]
-fn a_file_that_a_shorter_answer_no_longer_lists_heals_from_another_archive_and_is_not_written_off() {
+fn a_file_that_a_shorter_answer_no_longer_lists_stays_missing_until_a_copy_turns_up() {
     let world = World::new();
     let (one, two) = (Content::gif(1, 5_000), Content::gif(2, 5_000));
-    let before = world.bed.complete("147", &[&one.bytes(), &two.bytes()]);
+    world.bed.complete("147", &[&one.bytes(), &two.bytes()]);
     copy_tree(&world.bed.archive(), &world.bed.path("backup"));
     fs::write(world.bed.file("147/147-1.gif"), "bad").unwrap();
     world.has("147", &["/0.gif"]);
-    let ran = world.repair(&[]).exits(4);
-    assert!(ran.stdout.starts_with("left 147/147-1.gif: "), "{}", ran.stdout);
-    assert_eq!(world.bed.read("147").files, before.files);
+    let ran = world.repair(&[]).exits(1);
+    assert!(
+        ran.stdout.starts_with("gone 147/147-1.gif: ") && ran.stdout.contains("no longer lists it"),
+        "{}",
+        ran.stdout
+    );
+    let record = world.bed.read("147");
+    assert_eq!((record.state, record.outputs, record.missing[0].output), (State::Partial, Some(2), 1));
+    assert_eq!(record.lost[0].sha256, Digest::of(&two.bytes()));
     let ran = world.repair(&["--from", "backup"]).exits(0);
     assert_eq!(ran.stdout, "healed 147/147-1.gif: from the other archive\n");
     assert_eq!(fs::read(world.bed.file("147/147-1.gif")).unwrap(), two.bytes());
+    let record = world.bed.read("147");
+    assert_eq!((record.state, record.lost.len(), record.missing.len()), (State::Complete, 0, 0));
     assert_eq!(world.server.calls("/0.gif").len(), 0);
     world.is_silent();
 }
