@@ -301,27 +301,35 @@ impl SeenRows {
 /// Which listed link stands beside which output, as one more source of it. `outputs` holds the links that each output
 /// has already.
 ///
-/// | the listed links | beside |
+/// | the listed link | beside |
 /// | --- | --- |
-/// | one is a link of some output already | nothing: it is no second source |
-/// | as many as there are outputs | the output at the same place |
-/// | more or fewer | the one output with a link of the same file name, if there is just one |
+/// | is a link of some output already | nothing: it is no second source |
+/// | has the file name of one output's link, and of just that one | that output, wherever the link stands |
+/// | has the file name of several, or of none; as many links as outputs | the output at its place, if it is one of the several |
+/// | anything else | nothing |
+///
+/// Where two links claim one output, a name goes before a place, and the first before the second.
 #[must_use]
 pub fn pair(outputs: &[Vec<&Url>], listed: &[Option<Url>]) -> Vec<Option<Url>> {
     let mut beside = vec![None; outputs.len()];
     let known = |link: &Url| outputs.iter().flatten().any(|known| *known == link);
     let new = listed.iter().enumerate().filter_map(|(place, link)| Some((place, link.as_ref()?)));
+    let mut by_place = Vec::new();
     for (place, link) in new.filter(|(_, link)| !known(link)) {
-        let to = if listed.len() == outputs.len() {
-            Some(place)
-        } else {
-            let same = |at: &usize| outputs[*at].iter().any(|known| file_name(known) == file_name(link));
-            let mut same = (0..outputs.len()).filter(same);
-            same.next().filter(|_| same.next().is_none())
-        };
-        if let Some(free) = to.and_then(|to| beside.get_mut(to)).filter(|free| free.is_none()) {
-            *free = Some(link.clone());
+        let same = |at: &usize| outputs[*at].iter().any(|known| file_name(known) == file_name(link));
+        let same: Vec<usize> = (0..outputs.len()).filter(same).collect();
+        match same.as_slice() {
+            [only] => {
+                beside[*only].get_or_insert_with(|| link.clone());
+            }
+            several if listed.len() == outputs.len() && (several.is_empty() || several.contains(&place)) => {
+                by_place.push((place, link));
+            }
+            _ => {}
         }
+    }
+    for (place, link) in by_place {
+        beside[place].get_or_insert_with(|| link.clone());
     }
     beside
 }
@@ -561,7 +569,12 @@ mod tests {
     fn listed_links_stand_beside_the_output_that_they_belong_to() {
         let (a, b, c) = ("https://m.test/a.mp4", "https://m.test/b.mp4", "https://cdn.test/x/b.mp4");
         let other = "https://n.test/1.mp4";
-        let table: [(&[&str], &[&str], &[&str]); 7] = [
+        let d = "https://cdn.test/x/a.mp4";
+        let table: [(&[&str], &[&str], &[&str]); 11] = [
+            (&[a, b], &[c, d], &[d, c]),
+            (&[a, b], &[c, other], &["", c]),
+            (&[b, b], &["https://cdn.test/1/b.mp4", c], &["https://cdn.test/1/b.mp4", c]),
+            (&[a, b], &[d, "https://cdn.test/2/a.mp4"], &[d, ""]),
             (&[a, b], &[a, b], &["", ""]),
             (&[a, b], &[other, c], &[other, c]),
             (&[a, b], &["", c], &["", c]),

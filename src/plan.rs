@@ -2,7 +2,8 @@
 //!
 //! - [`next`] walks the ladder of sources of one output: which one now, wait until when, ask the job again, give up.
 //! - [`after_failure`] says where a source stands once an attempt has failed.
-//! - [`keep`] tells which files of a record serve an output, so that only the others are fetched.
+//! - [`keep`] tells which files of a record serve an output, so that only the others are fetched; [`renewed`], which output
+//!   of a second answer is which of the first.
 //! - [`resume`] and [`judge_answer`] decide whether bytes may be appended to a part, and never splice two contents.
 //!
 //! Moments are durations since the run began, as a clock that never jumps counts them.
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use crate::manifest::Rung;
 use crate::retry::{Cause, Failure, backoff};
-pub use kept::{FilePlan, Identity, keep, keep_the_others};
-pub use range::{Answer, Body, ContentRange, Part, Resume, is_strong, judge_answer, resume};
+pub use kept::{FilePlan, Identity, keep, keep_the_others, renewed};
+pub use range::{Answer, Body, ContentRange, Part, Resume, is_strong, judge_answer, refuses_ranges, resume};
 
 /// How long after its success a fresh job's files may answer "not there" and mean "not yet".
 pub const FRESH_FOR: Duration = Duration::from_secs(60);
@@ -212,6 +213,7 @@ fn says(cause: Cause) -> Says {
         | Cause::TooSlow
         | Cause::Incomplete
         | Cause::WrongRange
+        | Cause::NotReady
         | Cause::DeadlineOver => Says::Later,
     }
 }

@@ -118,6 +118,8 @@ pub enum Cause {
     AddressRefused,
     /// The redirects do not end, or lead where they must not.
     BadRedirect,
+    /// The service, asked again, has no link for it now.
+    NotReady,
     /// The time given to the whole job is over.
     DeadlineOver,
 }
@@ -164,6 +166,7 @@ impl Cause {
             | Self::TooSlow
             | Self::Incomplete
             | Self::WrongRange
+            | Self::NotReady
             | Self::DeadlineOver => Class::Transient,
         }
     }
@@ -199,6 +202,7 @@ impl Cause {
             Self::BadUrl => "the address cannot be fetched",
             Self::AddressRefused => "the address is private",
             Self::BadRedirect => "the redirects lead nowhere",
+            Self::NotReady => "the service has no link for it now",
             Self::DeadlineOver => "the time for this job is over",
         }
     }

@@ -18,7 +18,7 @@ use crate::job::without_secrets;
 use crate::lifetime::{Birth, Lesson};
 use crate::media::{self, MediaKind};
 use crate::net::{Api, Media};
-use crate::plan::Answer;
+use crate::plan::{self, Answer, Resume};
 use crate::retry::{Cause, Failure};
 use crate::store::disk::RealDisk;
 use crate::store::{Proven, StoreError};
@@ -48,6 +48,8 @@ pub(super) struct Fetched {
 pub(super) enum Stopped {
     /// The source failed when so many bytes were here.
     Source { failure: Failure, reached_bytes: u64 },
+    /// The source's host is left alone until then, and another one may have the file.
+    Away(Instant),
     /// This machine failed.
     Here(Error),
     /// The run is being stopped.
@@ -62,7 +64,7 @@ impl Stopped {
                 let detail = api.redactor().text(&failure.detail).into_owned();
                 Self::Source { failure: Failure { detail, ..failure }, reached_bytes }
             }
-            Self::Here(_) | Self::Cancelled => self,
+            Self::Away(_) | Self::Here(_) | Self::Cancelled => self,
         }
     }
 }
@@ -106,8 +108,16 @@ impl<'a> Draft<'a> {
     pub(super) async fn fetch(&mut self, url: &Url, turn: &Turn) -> Result<Fetched, Stopped> {
         let source = without_secrets(url);
         self.take_up_left_over(&source).await?;
-        let resume = self.assembly.resume(&source);
-        let mut media = self.session.http.get(url, &resume, super::unix_seconds()).await?;
+        let mut resume = self.assembly.resume(&source);
+        let mut asked = self.session.http.get(url, &resume, super::unix_seconds()).await;
+        // Some hosts refuse a part of what they give as a whole; what comes then is the file from its first byte.
+        if let Err(failure) = &asked
+            && plan::refuses_ranges(&resume, failure.cause)
+        {
+            resume = Resume::Restart;
+            asked = self.session.http.get(url, &resume, super::unix_seconds()).await;
+        }
+        let mut media = asked?;
         let answer = media.answer();
         let answer = Answer { etag: answer.etag.filter(|etag| self.is_harmless(etag)), ..answer };
         let placed = self.assembly.place(&resume, &answer, &source);
@@ -175,6 +185,7 @@ impl<'a> Draft<'a> {
                 self.assembly.forget();
                 Stopped::Here(error)
             }
+            Stopped::Away(until) => Stopped::Away(until),
             Stopped::Cancelled => Stopped::Cancelled,
         }
     }

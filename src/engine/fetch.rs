@@ -277,6 +277,7 @@ impl<'a> OneJob<'a> {
     /// The service is still working: notes that, and waits for the next poll.
     async fn wait_for(&mut self, pending: &Pending) -> Result<(), Ended> {
         self.failures = 0;
+        self.unknown_until = None;
         let (why, working) = match &pending.why {
             PendingWhy::Processing => ("processing", true),
             PendingWhy::Queued => ("queued", true),
@@ -397,13 +398,14 @@ impl<'a> OneJob<'a> {
             birth: self.birth,
             left: self.deadline().saturating_sub(answered_at),
             begun: OnceLock::new(),
+            outputs: &done.outputs,
             listed: if self.rescued { Listed::Alone } else { Listed::Beside(beside) },
             fresh_until: self.fresh.then(|| answered_at + plan::FRESH_FOR),
             answered_at,
             refreshed: OnceCell::new(),
             place: Mutex::new(self.place.take()),
         };
-        let haul = bring_all(&context, &done, to_fetch).await;
+        let haul = bring_all(&context, to_fetch).await;
         drop(context);
         Box::pin(self.commit_haul(done, split, haul)).await
     }
@@ -492,10 +494,9 @@ impl<'a> OneJob<'a> {
         }
         self.committed = true;
         if let Found::Damaged { .. } = &self.found {
-            // It may have named what lies there under these names.
-            let names = files.iter().map(|(_, key)| key.name().to_owned());
-            let names = names.chain([layout::MANIFEST_NAME.to_owned()]).collect();
-            put_aside(session, job, names).await?;
+            // It may have named any of the files that lie there. No later record would know them, so the next run would
+            // take their names.
+            put_aside_all(session, job).await?;
             self.found = Found::Nothing;
         }
         let replaces = self.found.version();
@@ -529,6 +530,16 @@ pub(super) async fn put_aside(session: &Session, job: &JobRef, names: Vec<String
         names.iter().try_for_each(|name| store.put_aside(&staging, &folder, name).map(drop))
     });
     moved.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// Moves every file of the job's own naming into the quarantine, and the record last: whoever is killed half way finds it
+/// damaged again.
+async fn put_aside_all(session: &Session, job: &JobRef) -> Result<(), StoreError> {
+    let (store, folder) = (session.store.clone(), layout::folder(job));
+    let names = tokio::task::spawn_blocking(move || store.names(&folder)).await;
+    let names = names.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    let files = names.into_iter().map(|(name, _)| name).filter(|name| Key::recorded(job, name).is_some());
+    put_aside(session, job, files.chain([layout::MANIFEST_NAME.to_owned()]).collect()).await
 }
 
 /// Asks for a job once, before its time is over: neither a host that is to be left alone for longer nor an answer that

@@ -5,18 +5,25 @@
 //! for a pause takes no slot from the others. Whoever waits stands in the line of his host, ordered by [`Rank`]; each
 //! time something comes free, the best of those whose host has room goes through.
 //!
+//! Where a host asks to be left alone for a while, nobody has to stand in its line: whoever may have something else to try,
+//! or holds something that others wait for, hears of it and leaves ([`Gate::enter_unless_away`]).
+//!
 //! The gate is locked when a transfer begins, ends or gives up waiting, and never while bytes flow. Whoever stops
 //! waiting, at any moment, leaves nothing behind: his place in line goes with his future, and a turn that was already
 //! on its way to him is handed on.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::net::lane::{self, Lanes, Outcome, Permit};
 use crate::retry::Failure;
+
+/// A host that is left alone for longer than this is away; for less than that everybody stays in line.
+const AWAY_FROM: Duration = Duration::from_secs(1);
 
 /// Who goes first: what dies first, and of those what stands first in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,14 +37,28 @@ pub(super) struct Rank {
 /// A place in a line; the number keeps equals in the order of their coming.
 type Place = (Rank, u64);
 
-/// What is waited for.
-type Line = BTreeMap<Place, oneshot::Sender<Called>>;
+/// What is waited for at one host.
+#[derive(Default)]
+struct Line {
+    all: BTreeMap<Place, oneshot::Sender<Called>>,
+    /// Those who leave where the host is away.
+    leave: BTreeSet<Place>,
+}
+
+/// What somebody hears who does not wait for a host that is away.
+pub(super) enum Answer {
+    Through(Turn),
+    /// The host is left alone until then.
+    Away(Instant),
+}
 
 /// How a wait in line ends.
 enum Called {
     Through(Turn),
-    /// The host is left alone until then.
+    /// The host is left alone until then, and whoever hears this comes back in time.
     Later(Sleeper),
+    /// The host is left alone until then, and whoever hears this leaves.
+    Away(Instant),
     /// The host is closed.
     Closed(Failure),
 }
@@ -69,14 +90,35 @@ impl Gate {
     /// Why the host is closed, at once where it is.
     pub(super) async fn enter(self: &Arc<Self>, host: &str, rank: Rank) -> Result<Turn, Failure> {
         loop {
+            if let Answer::Through(turn) = self.wait(host, rank, false).await? {
+                return Ok(turn);
+            }
+        }
+    }
+
+    /// The same, but for the time in which the host is away.
+    ///
+    /// # Errors
+    /// Why the host is closed, at once where it is.
+    pub(super) async fn enter_unless_away(
+        self: &Arc<Self>,
+        host: &str,
+        rank: Rank,
+    ) -> Result<Answer, Failure> {
+        self.wait(host, rank, true).await
+    }
+
+    async fn wait(self: &Arc<Self>, host: &str, rank: Rank, leaves: bool) -> Result<Answer, Failure> {
+        loop {
             let (caller, call) = oneshot::channel();
-            let in_line = InLine::stand(self, host, rank, caller);
+            let in_line = InLine::stand(self, host, (rank, leaves), caller);
             self.let_through();
             let answer = call.await;
             drop(in_line);
             match answer {
-                Ok(Called::Through(turn)) => return Ok(turn),
+                Ok(Called::Through(turn)) => return Ok(Answer::Through(turn)),
                 Ok(Called::Later(sleeper)) => sleeper.sleep().await,
+                Ok(Called::Away(until)) => return Ok(Answer::Away(until)),
                 Ok(Called::Closed(failure)) => return Err(failure),
                 // Only leaving the line drops a caller, and whoever left it is not here any more.
                 Err(_) => {}
@@ -100,7 +142,7 @@ impl Gate {
                     sleeper.goes = false;
                     full.clear();
                 }
-                Ok(()) | Err(Called::Closed(_)) => {}
+                Ok(()) | Err(Called::Away(_) | Called::Closed(_)) => {}
             }
         }
     }
@@ -110,17 +152,30 @@ impl Gate {
         let mut lines = self.lock();
         while lines.free > 0 {
             let heads = lines.by_host.iter().filter(|(host, _)| !full.contains(host));
-            let best = heads.filter_map(|(host, line)| Some((*line.first_key_value()?.0, host))).min()?;
-            let (place, host) = (best.0, best.1.clone());
+            let best = heads.filter_map(|(host, line)| Some((*line.all.first_key_value()?.0, host))).min()?;
+            let (mut place, host) = (best.0, best.1.clone());
             let answer = match self.lanes.try_enter(&host) {
                 lane::Turn::Go(permit) => {
                     Called::Through(Turn { permit: Some(permit), gate: Some(Arc::clone(self)) })
                 }
-                lane::Turn::NotBefore(until) if !lines.slept_for.contains(&host) => {
-                    Called::Later(Sleeper { gate: Arc::clone(self), host: host.clone(), until, goes: true })
+                lane::Turn::NotBefore(until) => {
+                    if let Some(leaves) = lines.who_leaves(&host, until) {
+                        place = leaves;
+                        Called::Away(until)
+                    } else if lines.slept_for.contains(&host) {
+                        full.push(host);
+                        continue;
+                    } else {
+                        Called::Later(Sleeper {
+                            gate: Arc::clone(self),
+                            host: host.clone(),
+                            until,
+                            goes: true,
+                        })
+                    }
                 }
                 lane::Turn::Closed(failure) => Called::Closed(failure),
-                lane::Turn::Full | lane::Turn::NotBefore(_) => {
+                lane::Turn::Full => {
                     full.push(host);
                     continue;
                 }
@@ -129,7 +184,7 @@ impl Gate {
             match &answer {
                 Called::Through(_) => lines.free -= 1,
                 Called::Later(_) => drop(lines.slept_for.insert(host)),
-                Called::Closed(_) => {}
+                Called::Away(_) | Called::Closed(_) => {}
             }
             return Some((caller, answer));
         }
@@ -145,11 +200,18 @@ impl Gate {
 impl Lines {
     fn leave(&mut self, host: &str, place: Place) -> Option<oneshot::Sender<Called>> {
         let line = self.by_host.get_mut(host)?;
-        let caller = line.remove(&place);
-        if line.is_empty() {
+        let caller = line.all.remove(&place);
+        line.leave.remove(&place);
+        if line.all.is_empty() {
             self.by_host.remove(host);
         }
         caller
+    }
+
+    /// The first of those in line who leaves where the host is left alone until then.
+    fn who_leaves(&self, host: &str, until: Instant) -> Option<Place> {
+        let is_away = until.saturating_duration_since(super::now()) > AWAY_FROM;
+        self.by_host.get(host).filter(|_| is_away)?.leave.first().copied()
     }
 }
 
@@ -161,11 +223,20 @@ struct InLine<'a> {
 }
 
 impl<'a> InLine<'a> {
-    fn stand(gate: &'a Gate, host: &'a str, rank: Rank, caller: oneshot::Sender<Called>) -> Self {
+    fn stand(
+        gate: &'a Gate,
+        host: &'a str,
+        (rank, leaves): (Rank, bool),
+        caller: oneshot::Sender<Called>,
+    ) -> Self {
         let mut lines = gate.lock();
         lines.came += 1;
         let place = (rank, lines.came);
-        lines.by_host.entry(host.to_owned()).or_default().insert(place, caller);
+        let line = lines.by_host.entry(host.to_owned()).or_default();
+        line.all.insert(place, caller);
+        if leaves {
+            line.leave.insert(place);
+        }
         Self { gate, host, place }
     }
 }
@@ -353,6 +424,35 @@ mod tests {
         drop((soon.await.map(drop), late.await.map(drop)));
         settle().await;
         assert_eq!((through.lock().unwrap().len(), state(&gate)), (2, (1, 0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_need_not_stand_in_line_for_a_host_that_is_away_hears_of_it_and_the_others_wait() {
+        let gate = gate(4, 1);
+        let through = Arc::default();
+        let busy = gate.enter("a.test", rank(0, 0)).await.unwrap();
+        let stays = stand(&gate, "a.test", rank(1, 0), "stays", &through);
+        let leave = |order| {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move { gate.enter_unless_away("a.test", rank(0, order)).await.ok() })
+        };
+        let leaving = [leave(1), leave(2)];
+        settle().await;
+        assert_eq!(gate.lock().by_host["a.test"].all.len(), 3);
+        busy.end(Outcome::Complaint(Some(Duration::from_secs(5))));
+        for left in leaving {
+            assert!(matches!(left.await.unwrap(), Some(Answer::Away(until)) if until > crate::engine::now()));
+        }
+        assert_eq!((state(&gate), gate.lock().slept_for.len()), ((4, 0), 1), "one sleeps");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        settle().await;
+        assert_eq!(*through.lock().unwrap(), ["stays"]);
+        drop(stays.await.unwrap());
+        // Nobody leaves for a moment's sake.
+        let paced = gate.enter("b.test", rank(0, 0)).await.unwrap();
+        paced.end(Outcome::Complaint(Some(AWAY_FROM)));
+        assert!(matches!(gate.enter_unless_away("b.test", rank(0, 3)).await, Ok(Answer::Through(_))));
+        assert_eq!(state(&gate), (4, 0));
     }
 
     #[tokio::test(start_paused = true)]

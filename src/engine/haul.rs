@@ -6,7 +6,6 @@ use futures::stream::FuturesUnordered;
 use super::Error;
 use super::output::{self, Brought, Delivery, JobContext};
 use crate::manifest::MissingRecord;
-use crate::reply::Done;
 
 /// Outputs of one job that are worked on at once; further ones follow as these end.
 const OUTPUTS_AT_ONCE: usize = 64;
@@ -32,7 +31,7 @@ impl Haul {
 }
 
 /// Fetches these outputs, a bounded number at a time; a failing disk stops the others.
-pub(super) async fn bring_all(context: &JobContext<'_>, done: &Done, to_fetch: &[usize]) -> Haul {
+pub(super) async fn bring_all(context: &JobContext<'_>, to_fetch: &[usize]) -> Haul {
     let mut haul = Haul::default();
     let mut left = to_fetch.iter();
     let mut under_way = FuturesUnordered::new();
@@ -42,7 +41,7 @@ pub(super) async fn bring_all(context: &JobContext<'_>, done: &Done, to_fetch: &
             && let Some(place) = left.next()
         {
             // Boxed, since the set has room for one more than it holds.
-            under_way.push(Box::pin(output::bring(context, *place, &done.outputs[*place])));
+            under_way.push(Box::pin(output::bring(context, *place)));
         }
         match under_way.next().await {
             Some(brought) => haul.add(brought),

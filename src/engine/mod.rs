@@ -7,11 +7,12 @@
 //! Four limits keep a run within bounds:
 //! - *slots*: files transferred at once (`--jobs`);
 //! - *lanes*: requests at once to one host (`--max-per-host`), adapted to what the host bears;
-//! - *ready*: files whose links are known and whose transfer has not begun. Among them those that die first go first
-//!   ([`gate`]), so there are many of them, and not so many that links grow old in the queue;
+//! - *ready*: jobs that are asked for, or whose links are known and no transfer has begun. Among them those that die first
+//!   go first ([`gate`]), so there are many of them, and not so many that links grow old in the queue;
 //! - *under way* and *waiting*: jobs ([`archive`]).
 //!
-//! A job that waits for the service holds no slot, no lane and no place among the ready.
+//! A job that waits for the service, or for a host that asks to be left alone for a while, holds no slot, no lane and no
+//! place among the ready.
 //!
 //! # What was tried for speed
 //! Measured on two cores beside the server, as `benches/README.md` tells; a batch of small files costs some 120 us of CPU a
@@ -152,7 +153,7 @@ pub struct Session {
     unsettled: AtomicU64,
 }
 
-/// Files whose links are known and whose transfer has not begun. More of them would find better ones to begin with, and
+/// Jobs that are asked for, or whose links are known and no transfer has begun. More of them would find better ones to begin with, and
 /// let their links grow older; what is found among so many is nearly all there is to find.
 const READY_MAX: usize = 1_536;
 
@@ -210,6 +211,10 @@ impl Session {
         self.began + moment
     }
 
+    fn moment_of(&self, instant: Instant) -> Moment {
+        instant.saturating_duration_since(self.began)
+    }
+
     /// How many jobs have ended so that a later run may bring more of them home.
     #[must_use]
     pub fn unsettled(&self) -> u64 {
@@ -240,7 +245,7 @@ impl Session {
     }
 }
 
-/// Jobs that wait for the service and hold nothing meanwhile.
+/// Jobs that wait for the service, or for a host that is away, and hold nothing meanwhile.
 #[derive(Debug, Default)]
 struct Waiting {
     jobs: AtomicUsize,

@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
 use url::Url;
 
 use super::download::{Draft, Fetched, Stopped};
-use super::gate::{Rank, Turn};
+use super::gate::{Answer, Rank, Turn};
 use super::{Error, Session};
 use crate::event::{Event, FileEnd, FileRef};
 use crate::job::{JobRef, without_secrets};
@@ -29,6 +29,8 @@ pub(super) struct JobContext<'a> {
     /// The time that the job has left for its transfers, from the first of them on.
     pub(super) left: Duration,
     pub(super) begun: OnceLock<Moment>,
+    /// The answer's outputs.
+    pub(super) outputs: &'a [Output],
     /// The listing's links: a further source for each output, or the only one where the API has no answer.
     pub(super) listed: Listed,
     pub(super) fresh_until: Option<Moment>,
@@ -55,24 +57,49 @@ impl JobContext<'_> {
         self.begun.get().copied().unwrap_or_else(|| self.session.moment()) + self.left
     }
 
-    /// Waits among what is ready until the host and this run have room.
-    async fn enter(&self, url: &Url, rung: Rung) -> Result<Turn, Stopped> {
-        let _place = match self.place.lock().await.take() {
-            Some(place) => Some(place),
-            None => self.session.ready.clone().acquire_owned().await.ok(),
-        };
+    /// Waits among what is ready until the host and this run have room; where the host is left alone for a while and
+    /// there is another source, only until that is known.
+    async fn enter(&self, url: &Url, rung: Rung, has_other: bool) -> Result<Turn, Stopped> {
+        // The job came here with a place. What it tries besides waits for none: those who hold them may be waiting for
+        // the API, and files with links in hand die meanwhile.
+        let came_with = self.place.lock().await.take();
+        let place = came_with.or_else(|| self.session.ready.clone().try_acquire_owned().ok());
         let renewable = matches!(rung, Rung::Output | Rung::Proxy);
         let dies_at = self.session.dies_at(url, renewable, &self.job.family, self.birth);
         let host = net::anonymous(url);
-        let turn = self.session.gate.enter(host.authority(), Rank { dies_at, order: self.order });
+        let turn = self.wait(host.authority(), Rank { dies_at, order: self.order }, place, has_other);
         let turn = if self.begun.get().is_some() {
             let deadline = self.session.instant(self.deadline());
             tokio::time::timeout_at(deadline, turn).await.map_err(|_| deadline_over())?
         } else {
             turn.await
         };
-        let _ = self.begun.set(self.session.moment());
-        Ok(turn?)
+        if turn.is_ok() {
+            let _ = self.begun.set(self.session.moment());
+        }
+        turn
+    }
+
+    async fn wait(
+        &self,
+        host: &str,
+        rank: Rank,
+        place: Option<OwnedSemaphorePermit>,
+        has_other: bool,
+    ) -> Result<Turn, Stopped> {
+        let gate = &self.session.gate;
+        match gate.enter_unless_away(host, rank).await? {
+            Answer::Through(turn) => Ok(turn),
+            Answer::Away(until) if has_other => {
+                *self.place.lock().await = place;
+                Err(Stopped::Away(until))
+            }
+            // Those behind it in the list may have files at hosts that give them.
+            Answer::Away(_) => {
+                let _waits = place.map(|_| self.session.waiting.begin());
+                Ok(gate.enter(host, rank).await?)
+            }
+        }
     }
 }
 
@@ -116,10 +143,12 @@ struct Candidate {
 /// Brings one output home.
 ///
 /// `place` is the output's place in the answer.
-pub(super) async fn bring(context: &JobContext<'_>, place: usize, output: &Output) -> Brought {
+pub(super) async fn bring(context: &JobContext<'_>, place: usize) -> Brought {
+    let output = &context.outputs[place];
     let mut ladder = Ladder {
         context,
         draft: Draft::new(context.session, FileRef { job: context.job, output: output.index }),
+        place,
         output: output.index,
         candidates: context.candidates(place, output),
         attempts: 0,
@@ -138,6 +167,7 @@ pub(super) async fn bring(context: &JobContext<'_>, place: usize, output: &Outpu
 struct Ladder<'a> {
     context: &'a JobContext<'a>,
     draft: Draft<'a>,
+    place: usize,
     output: usize,
     candidates: Vec<Candidate>,
     attempts: u32,
@@ -153,6 +183,10 @@ impl Ladder<'_> {
                     Ok(fetched) => return Brought::Proven(Box::new(self.deliver(place, fetched))),
                     Err(Stopped::Source { failure, reached_bytes }) => {
                         self.note_failure(place, failure, reached_bytes);
+                    }
+                    Err(Stopped::Away(until)) => {
+                        self.candidates[place].state.standing =
+                            Standing::Waits { until: self.context.session.moment_of(until) }
                     }
                     Err(Stopped::Here(error)) => return Brought::Here(error),
                     Err(Stopped::Cancelled) => return Brought::Cancelled,
@@ -195,7 +229,7 @@ impl Ladder<'_> {
                 return done;
             }
         };
-        let turn = self.context.enter(&url, candidate.state.rung).await?;
+        let turn = self.context.enter(&url, rung, self.has_other(&url)).await?;
         let deadline = session.instant(self.context.deadline());
         self.attempts += 1;
         let transfer = Transfer::begin(session, file, rung, &without_secrets(&url));
@@ -208,7 +242,7 @@ impl Ladder<'_> {
         turn.end(match &done {
             Ok(_) => Outcome::Good,
             Err(Stopped::Source { failure, .. }) => Outcome::of(failure),
-            Err(Stopped::Here(_) | Stopped::Cancelled) => Outcome::Unknown,
+            Err(Stopped::Away(_) | Stopped::Here(_) | Stopped::Cancelled) => Outcome::Unknown,
         });
         if let Ok(fetched) = &done {
             session.learn(&url, &self.context.job.family, fetched.lesson);
@@ -217,6 +251,15 @@ impl Ladder<'_> {
             }
         }
         done
+    }
+
+    /// Whether another host has it too and was not asked yet.
+    fn has_other(&self, url: &Url) -> bool {
+        self.candidates.iter().any(|candidate| {
+            let elsewhere =
+                matches!(&candidate.link, Source::Url(other) if other.authority() != url.authority());
+            elsewhere && candidate.state.standing == Standing::Untried
+        })
     }
 
     fn note_failure(&mut self, place: usize, failure: Failure, reached_bytes: u64) {
@@ -244,31 +287,43 @@ impl Ladder<'_> {
             tokio::time::sleep_until(context.session.instant(not_before.min(deadline))).await;
             match super::fetch::ask(context.session, context.job, deadline).await? {
                 reply::Reply::Done(done) => Ok(done.outputs),
-                reply::Reply::Pending(_) => Err(Failure::new(Cause::JobNotFound, "it is no longer done")),
+                reply::Reply::Pending(_) => Err(Failure::new(Cause::NotReady, "it is no longer done")),
             }
         };
+        let unlisted = || Failure::new(Cause::NotReady, "the second answer does not list it");
         match context.refreshed.get_or_init(ask).await {
-            Ok(outputs) => {
-                let same = outputs.iter().find(|output| output.index == self.output);
-                let fresh = same
-                    .into_iter()
-                    .flat_map(|output| candidates(output, Rung::FreshOutput, Rung::FreshProxy));
-                self.candidates.extend(fresh);
-            }
-            Err(failure) => {
-                // What the API could or would not say now it may say later, so the output is not lost for good.
-                let standing = match failure.class() {
-                    Class::Transient | Class::Auth => Standing::Spent,
-                    Class::Permanent => Standing::Useless,
-                };
-                self.candidates.push(Candidate {
-                    state: SourceState { standing, ..SourceState::untried(Rung::FreshOutput) },
-                    link: Source::Inline(Vec::new()),
-                    last: Some(failure.clone()),
-                    furthest_bytes: 0,
-                });
-            }
+            Ok(outputs) => match self.again_in(outputs) {
+                Some(output) => {
+                    self.candidates.extend(candidates(output, Rung::FreshOutput, Rung::FreshProxy));
+                }
+                None => self.refuse(unlisted()),
+            },
+            Err(failure) => self.refuse(failure.clone()),
         }
+    }
+
+    /// The output among those of the second answer.
+    fn again_in<'o>(&self, outputs: &'o [Output]) -> Option<&'o Output> {
+        let identities = |outputs: &[Output]| -> Vec<plan::Identity> {
+            outputs.iter().map(|output| identity(output, None)).collect()
+        };
+        let again = plan::renewed(self.place, &identities(self.context.outputs), &identities(outputs))?;
+        outputs.get(again)
+    }
+
+    /// A rung for what the second answer lacks. What the API could or would not say now it may say later, so the output
+    /// is not lost for good.
+    fn refuse(&mut self, failure: Failure) {
+        let standing = match failure.class() {
+            Class::Transient | Class::Auth => Standing::Spent,
+            Class::Permanent => Standing::Useless,
+        };
+        self.candidates.push(Candidate {
+            state: SourceState { standing, ..SourceState::untried(Rung::FreshOutput) },
+            link: Source::Inline(Vec::new()),
+            last: Some(failure),
+            furthest_bytes: 0,
+        });
     }
 
     fn deliver(&self, place: usize, fetched: Fetched) -> Delivery {
@@ -370,7 +425,7 @@ impl<'a> Transfer<'a> {
         let end = match done {
             Ok(fetched) => FileEnd::Proven { bytes: fetched.proven.bytes },
             Err(Stopped::Source { failure, .. }) => FileEnd::Left { failure },
-            Err(Stopped::Here(_) | Stopped::Cancelled) => FileEnd::Cancelled,
+            Err(Stopped::Away(_) | Stopped::Here(_) | Stopped::Cancelled) => FileEnd::Cancelled,
         };
         self.ended = true;
         self.session.report(&Event::FileEnded { file: self.file, end });

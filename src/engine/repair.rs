@@ -30,7 +30,7 @@ use super::verify::{self, VerifyOptions};
 use super::{Error, Scope, Session, record};
 use crate::job::{Asked, JobRef};
 use crate::layout::{self, Key};
-use crate::manifest::{FileRecord, Manifest};
+use crate::manifest::{FileRecord, Manifest, State};
 use crate::mend::{self, Left, Mended, Offers, Outcome, RecordState, Repair, Step};
 use crate::retry::{Cause, Class, Failure};
 use crate::store::{Found, Record, Staging, Store, StoreError, Version};
@@ -378,7 +378,8 @@ impl Mender {
         failure: &Failure,
     ) -> Result<(), Error> {
         let why = failure.to_string();
-        let about_the_job = matches!(failure.cause, Cause::JobFailed | Cause::JobNotFound | Cause::Rejected);
+        // A refused request says nothing of the job: a gateway in between may have refused it.
+        let about_the_job = matches!(failure.cause, Cause::JobFailed | Cause::JobNotFound);
         case.trouble = Some(match failure.class() {
             Class::Auth => {
                 self.refused.store(true, Ordering::Relaxed);
@@ -441,8 +442,11 @@ impl Mender {
     }
 
     /// Takes a job over from the other archive: its record, and those of its files that are not here already. `false`
-    /// where not all of them could be had.
+    /// where not all of them could be had, or where the record lacks some itself: what lies here may be just those.
     async fn take_over(&self, case: &mut Case, job: &JobRef, manifest: &Manifest) -> Result<bool, Error> {
+        if manifest.derived_state() != State::Complete {
+            return Ok(false);
+        }
         let names = self.names(&case.folder).await?;
         let (store, staging, sources) =
             (self.store.clone(), Arc::clone(&self.staging), Arc::clone(&self.copies));

@@ -110,7 +110,8 @@ impl Split {
         for mut missing in before.map(|before| unlisted(before, here)).unwrap_or_default() {
             let is_home = kept.iter().chain(&spare).any(|file| comes_from(&missing, &file.source))
                 || haul.came.iter().any(|new| comes_from(&missing, &new.source));
-            let may_come = to_fetch.is_empty() || !is_for_good(&missing);
+            // What was never tried has no reason to be missing for good.
+            let may_come = to_fetch.is_empty() || missing.reasons.is_empty() || !is_for_good(&missing);
             if is_home || is_listed(&missing, done, is_shorter) || !may_come {
                 continue;
             }

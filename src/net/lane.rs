@@ -153,6 +153,7 @@ impl Outcome {
             | Cause::JobFailed
             | Cause::Redirected
             | Cause::Malformed
+            | Cause::NotReady
             | Cause::Absent
             | Cause::BadStatus
             | Cause::NotMedia

@@ -61,6 +61,38 @@ pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
     plans
 }
 
+/// Which output of a second answer is this one again: never another one's file under its name.
+///
+/// | the second answer | it is |
+/// | --- | --- |
+/// | one output has a path or the bytes of this one, and of no other | that one, wherever it stands |
+/// | as many outputs as before; what stands in this one's place has a path of this one | that one |
+/// | as many outputs as before; what stands in this one's place is no other one's | that one, under a new path |
+/// | anything else | not listed |
+#[must_use]
+pub fn renewed(place: usize, first: &[Identity], second: &[Identity]) -> Option<usize> {
+    let this = first.get(place)?;
+    let is_anothers = |output: &Identity| {
+        let others = first.iter().enumerate().filter(|(other, _)| *other != place);
+        others.map(|(_, other)| other).any(|other| other.shares(output))
+    };
+    let mut same = (0..second.len()).filter(|at| this.shares(&second[*at]));
+    if let (Some(only), None) = (same.next(), same.next())
+        && !is_anothers(&second[only])
+    {
+        return Some(only);
+    }
+    let there = second.get(place).filter(|_| first.len() == second.len())?;
+    (this.shares(there) || !is_anothers(there)).then_some(place)
+}
+
+impl Identity {
+    fn shares(&self, other: &Self) -> bool {
+        self.paths.iter().any(|path| other.paths.contains(path))
+            || self.inline.is_some() && self.inline == other.inline
+    }
+}
+
 /// Keeps what [`keep`] gave to nobody in the place that its record has: for a repair, which changes nothing but what is
 /// bad. `false` where one has no place among these outputs.
 ///
@@ -119,6 +151,33 @@ mod tests {
             FilePlan::Fetch => None,
         };
         keep(outputs, records).into_iter().map(source_of).collect()
+    }
+
+    #[test]
+    fn a_second_answer_renews_an_output_by_its_path_and_by_its_place_only_where_that_is_no_others() {
+        type Row<'a> = (usize, &'a [Identity], &'a [Identity], Option<usize>);
+        let [a, b, c, new, both] =
+            [&["/a", "/p/a"][..], &["/b"], &["/c"], &["/new"], &["/a", "/b"]].map(paths);
+        let bytes = |text: &[u8]| Identity { paths: vec![], inline: Some(Digest::of(text)) };
+        let ab = [a.clone(), b.clone()];
+        let table: [Row<'_>; 13] = [
+            (0, &ab, &[a.clone(), b.clone()], Some(0)),
+            (0, &ab, &[b.clone(), a.clone()], Some(1)),
+            (1, &ab, &[paths(&["/p/a"]), new.clone()], Some(1)),
+            (0, &ab, std::slice::from_ref(&b), None),
+            (1, &ab, std::slice::from_ref(&b), Some(0)),
+            (0, &ab, std::slice::from_ref(&new), None),
+            (0, &ab, &[new.clone(), c.clone()], Some(0)),
+            (0, &ab, &[b.clone(), new.clone()], None),
+            (0, &ab, &[both.clone(), both.clone()], Some(0)),
+            (0, &[c.clone(), c.clone()], &[c.clone(), c.clone()], Some(0)),
+            (1, &[c.clone(), c.clone()], std::slice::from_ref(&c), None),
+            (1, &[bytes(b"x"), bytes(b"y")], &[bytes(b"y"), bytes(b"x")], Some(0)),
+            (2, &ab, &ab, None),
+        ];
+        for (row, (place, first, second, want)) in table.into_iter().enumerate() {
+            assert_eq!(renewed(place, first, second), want, "row {row}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Whether bytes may be appended to a part: never two contents in one file.
 
+use crate::retry::Cause;
+
 /// A part of a file that an earlier attempt left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -27,6 +29,23 @@ pub enum Resume {
         /// The length of the whole, where it is known.
         total: Option<u64>,
     },
+}
+
+/// Whether what was refused may be the range alone, so that the whole file is worth asking for: some hosts answer 404,
+/// 304 or 5xx to a part of what they give as a whole.
+///
+/// | asked for | the failure | |
+/// | --- | --- | --- |
+/// | a part | is that of a status, or of an encoding | yes |
+/// | a part | is another one | no |
+/// | the whole | any | no |
+#[must_use]
+pub fn refuses_ranges(asked: &Resume, cause: Cause) -> bool {
+    let may_be_the_range = matches!(
+        cause,
+        Cause::Absent | Cause::BadStatus | Cause::BadRedirect | Cause::Encoded | Cause::ServerError
+    );
+    matches!(asked, Resume::Continue { .. }) && may_be_the_range
 }
 
 /// Whether a part may be continued.

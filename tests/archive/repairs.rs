@@ -8,7 +8,7 @@ use vfetch::manifest::State;
 use vfetch::sha256::Digest;
 use vfetch::store::Store;
 
-use crate::bed::{Bed, Ran, content, copy_tree};
+use crate::bed::{Bed, Ran, content, copy_tree, missing};
 use crate::planted;
 use crate::support::{Answer, Content, Script, Server};
 
@@ -299,6 +299,37 @@ fn a_lost_record_that_cannot_be_made_anew_costs_no_file_its_place() {
             assert!(quarantine(&world.bed).is_empty(), "{what}");
         }
     }
+}
+
+#[test]
+fn a_torn_record_does_not_give_way_to_one_that_lacks_what_is_here() {
+    let bed = Bed::new();
+    let clips = [content(1, 500), content(2, 600)];
+    let mut partial = bed.complete("147", &[&clips[0], &clips[1]]);
+    copy_tree(&bed.archive(), &bed.path("backup"));
+    let lost = partial.files.pop().unwrap();
+    partial.missing = vec![missing(1, vfetch::retry::Cause::Stalled)];
+    partial.state = partial.derived_state();
+    fs::write(bed.path("backup/147/manifest.json"), partial.to_bytes()).unwrap();
+    fs::remove_file(bed.path("backup/147").join(&lost.path)).unwrap();
+    fs::write(bed.file("147/manifest.json"), "{\"torn").unwrap();
+    let before = jobs(&bed.archive());
+    let ran = bed.run(&["repair", "out", "--from", "backup", "--offline"]).exits(1);
+    assert!(ran.stdout.starts_with("left 147/manifest.json: "), "{}", ran.stdout);
+    assert_eq!(jobs(&bed.archive()), before);
+    assert!(quarantine(&bed).is_empty());
+}
+
+#[test]
+fn a_request_that_something_in_between_refuses_writes_nothing_off() {
+    let world = World::new();
+    world.bed.complete("147", &[&content(1, 500)]);
+    fs::write(world.bed.file("147/147-0.gif"), "bad").unwrap();
+    world.server.on(&fetch_path("147"), Answer::status(405));
+    let before = jobs(&world.bed.archive());
+    let ran = world.repair(&[]).exits(1);
+    assert!(ran.stdout.starts_with("left 147/147-0.gif: "), "{}", ran.stdout);
+    assert_eq!(jobs(&world.bed.archive()), before);
 }
 
 #[test]

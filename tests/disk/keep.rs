@@ -1,9 +1,11 @@
 //! What an archive has is given up only for something proven.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::run::Signal;
 use crate::support::{Answer, Content, KEY, World};
 
 /// A world with a complete job 147 of two outputs.
@@ -145,6 +147,84 @@ fn an_output_is_known_by_its_link_where_a_shorter_answer_moves_the_others() {
 }
 
 #[test]
+fn a_second_answer_in_another_order_or_with_fewer_outputs_gives_no_output_the_file_of_another() {
+    for shorter in [false, true] {
+        let world = World::new();
+        let clips = [1, 2].map(|seed| world.content(Content::mp4(seed, 30_000)));
+        let a = world.media.on("/a.mp4", Answer::status(404).times(2).then(Answer::file(&clips[0])));
+        let b = world.media.on("/b.mp4", Answer::file(&clips[1]));
+        let (first, renewed) = ([a.clone(), b.clone()], [b, a]);
+        let second = Answer::success(if shorter { &renewed[..1] } else { &renewed });
+        world.job("147", Answer::success(&first).then(second.times(1)).then(Answer::success(&first)));
+        let run = world.get(&["147", "-R", "0"]).run();
+        world.holds("147", 1, &clips[1]);
+        if shorter {
+            run.exits(4);
+            assert_eq!(world.state("147"), "partial", "output 0 is missing still");
+            world.get(&["147"]).run().exits(0);
+        } else {
+            run.exits(0);
+        }
+        world.holds("147", 0, &clips[0]);
+        assert_eq!(world.state("147"), "complete");
+    }
+}
+
+#[test]
+fn an_output_that_was_never_tried_is_not_forgotten_by_a_shorter_answer() {
+    let world = World::new();
+    let clips = [1, 2, 3].map(|seed| world.content(Content::mp4(seed, 30_000)));
+    let urls = [0, 1, 2].map(|place| {
+        let file = Answer::file(&clips[place]);
+        let script = if place == 0 { file.into() } else { file.clone().stall_at(0).then(file) };
+        world.media.on(&format!("/{place}.mp4"), script)
+    });
+    world.job("147", Answer::success(&urls));
+    let running = world.get(&["147", "--progress", "json"]).quietly().spawn();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !running.stderr().contains("file_ended") {
+        assert!(Instant::now() < deadline, "{}", running.stderr());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.signal(Signal::INT);
+    running.wait().exits(130);
+    world.job("147", Answer::success(&urls[..2]));
+    world.get(&["147"]).run().exits_with(&[1, 4]);
+    world.holds("147", 1, &clips[1]);
+    assert_eq!(world.state("147"), "partial");
+    world.job("147", Answer::success(&urls));
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 2, &clips[2]);
+}
+
+#[test]
+fn what_lies_beside_a_damaged_record_is_never_overwritten() {
+    let world = World::new();
+    let clips = [1, 2, 3].map(|seed| world.content(Content::mp4(seed, 30_000)));
+    let [a, b] = [0, 1].map(|place| world.media.on(&format!("/{place}.mp4"), Answer::file(&clips[place])));
+    world.job("147", Answer::success(&[a.clone(), b]));
+    world.get(&["147"]).run().exits(0);
+    std::fs::write(world.archive().join("147/manifest.json"), "{\"torn").unwrap();
+    let other = Answer::status(503).times(2).then(Answer::file(&clips[2]));
+    world.job("147", Answer::success(&[a, world.media.on("/other.mp4", other)]));
+    world.get(&["147", "-R", "0"]).run().exits(4);
+    world.get(&["147", "-R", "0"]).run().exits(0);
+    world.holds("147", 1, &clips[2]);
+    let quarantine = world.archive().join(".vfetch/quarantine");
+    let kept = files_below(&quarantine);
+    for clip in &clips[..2] {
+        assert!(kept.contains(&clip.bytes()), "{} files are kept aside", kept.len());
+    }
+}
+
+fn files_below(folder: &std::path::Path) -> Vec<Vec<u8>> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![std::fs::read(path).unwrap()] })
+        .collect()
+}
+
+#[test]
 fn a_file_that_moves_takes_no_missing_outputs_place() {
     let world = World::new();
     let clips = [1, 2, 3].map(|seed| world.content(Content::mp4(seed, 30_000)));
@@ -229,7 +309,7 @@ fn an_output_that_a_stop_cut_short_is_listed_as_missing() {
     // One request at a time, so that the first output is proven when the second one begins.
     let running = world.get(&["147", "--max-per-host", "1"]).spawn();
     world.wait_for_staged(100_000);
-    running.signal(crate::support::run::Signal::INT);
+    running.signal(Signal::INT);
     running.wait().exits(130);
     world.holds("147", 0, &clip);
     let manifest = world.manifest("147").unwrap();

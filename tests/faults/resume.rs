@@ -45,6 +45,18 @@ fn a_range_that_begins_elsewhere_is_refused_and_the_file_begun_again() {
 }
 
 #[test]
+fn a_host_that_refuses_a_range_is_asked_for_the_whole() {
+    for status in [304, 400, 403, 404, 405, 412, 500, 501] {
+        let refuse = move |seen: &Seen| match seen.header("Range") {
+            Some(_) => Answer::status(status),
+            None => Answer::file(&clip()),
+        };
+        let (_, log) = after_a_cut(Answer::file(&clip()), Answer::decide(refuse), &clip());
+        rest_then_whole(&log);
+    }
+}
+
+#[test]
 fn a_range_that_does_not_say_which_is_refused_and_the_file_begun_again() {
     for ranges in [Ranges::Unlabelled, Ranges::Multipart] {
         let (_, log) = after_a_cut(Answer::file(&clip()), Answer::file(&clip()).ranges(ranges), &clip());

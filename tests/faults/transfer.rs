@@ -1,5 +1,6 @@
 //! What media hosts do with a file: refuse it, break it, stall, send something else, send too much.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::ladder::{MEMORY, SOON, a_clip, calls, causes, each_is_left_for_its_mirror, one_source};
@@ -385,4 +386,42 @@ fn a_host_that_bears_few_requests_at_once_gets_fewer() {
     }
     let refused = world.media.log().len() - clips.len();
     assert!((1..40).contains(&refused), "{refused} requests were too much for the host");
+}
+
+#[test]
+fn while_a_host_asks_to_be_left_alone_its_files_come_from_their_mirrors() {
+    let world = World::new();
+    let mirror = world.host();
+    let away = Answer::status(429).header("Retry-After", "60");
+    let ids: Vec<String> = (1..=30).map(|id| id.to_string()).collect();
+    for (seed, id) in (1..).zip(&ids) {
+        let clip = world.content(Content::mp4(seed, 3_000));
+        let path = format!("/{id}.mp4");
+        let links = [world.media.on(&path, away.clone())];
+        world.job(id, Answer::success_with_proxies(&links, &[mirror.on(&path, Answer::file(&clip))]));
+    }
+    let refs: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let done = world.get(&refs).run().exits(0);
+    assert!(done.took < Duration::from_secs(30), "it waited {:?} for a host that has mirrors", done.took);
+}
+
+#[test]
+fn a_host_that_asks_to_be_left_alone_does_not_hold_up_the_jobs_behind_its_own() {
+    const AWAY: usize = 1_600;
+    let world = World::new();
+    let away = world.media.on("/away.mp4", Answer::status(429).header("Retry-After", "60"));
+    let mut list = String::new();
+    for id in 1..=AWAY {
+        world.job(&id.to_string(), Answer::success(std::slice::from_ref(&away)));
+        writeln!(list, "{id}").unwrap();
+    }
+    let clip = world.content(Content::mp4(1, 3_000));
+    let healthy = world.host();
+    world.job("9000", Answer::success(&[healthy.on("/clip.mp4", Answer::file(&clip))]));
+    list.push_str("9000\n");
+    let ids = world.file("ids.txt", list);
+    let running = world.get(&["-i", ids.to_str().unwrap()]).quietly().spawn();
+    healthy.wait_for("the last job's file", |log| !log.is_empty());
+    running.signal(Signal::INT);
+    running.wait().exits(130);
 }
