@@ -139,14 +139,17 @@ pub fn by_digest(recorded: (Digest, u64), seen: (Digest, u64)) -> Verdict {
     }
 }
 
-/// The names in a folder that its sound record does not give to anything.
+/// Names that systems put into any folder that somebody looks at.
+const LITTER: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
+
+/// The names in a folder that its sound record does not give to anything, but for what the system itself puts there.
 pub fn unrecorded<'a>(
     files: &'a [FileRecord],
     names: impl IntoIterator<Item = &'a str>,
 ) -> impl Iterator<Item = &'a str> {
     let recorded: HashSet<&str> =
         files.iter().map(|file| file.path.as_str()).chain([MANIFEST_NAME]).collect();
-    names.into_iter().filter(move |name| !recorded.contains(name))
+    names.into_iter().filter(move |name| !recorded.contains(name) && !LITTER.contains(name))
 }
 
 /// What a folder without a record says of itself.
@@ -396,7 +399,7 @@ mod tests {
     #[test]
     fn what_no_record_names_is_extra_and_folders_of_others_are_left_alone() {
         let files = [file("147-0.gif")];
-        let names = ["manifest.json", "147-0.gif", "147-1.gif", "notes.txt"];
+        let names = ["manifest.json", "147-0.gif", ".DS_Store", "147-1.gif", "notes.txt"];
         assert_eq!(unrecorded(&files, names).collect::<Vec<_>>(), ["147-1.gif", "notes.txt"]);
         let job = Defaults::new(DEFAULT_ORIGIN, None).unwrap().parse("147").unwrap().job;
         assert_eq!(strays(Some(&job), names).collect::<Vec<_>>(), ["147-0.gif", "147-1.gif"]);

@@ -108,9 +108,10 @@ pub(crate) struct TransferArgs {
     #[arg(long, value_name = "DURATION", env = "VFETCH_WAIT", default_value = "20m", value_parser = values::duration)]
     pub(crate) wait: Duration,
     /// How long a whole job may take, whatever progress it makes, and how long a host may refuse everything.
-    #[arg(long, value_name = "DURATION", env = "VFETCH_TIMEOUT", default_value = "6h", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", env = "VFETCH_TIMEOUT", default_value = "6h", value_parser = values::some_time)]
     pub(crate) timeout: Duration,
-    /// How often in a row a source or the API may fail in a way that may pass; new bytes begin the count again.
+    /// How often in a row a source or the API may fail in a way that may pass; new bytes begin the count again. With 1 or
+    /// more, a job that the service was seen to work on is asked for until --wait is over.
     #[arg(short = 'R', long, value_name = "N", env = "VFETCH_RETRIES", default_value = "5", value_parser = retries)]
     pub(crate) retries: u32,
     /// The most bytes per second over all transfers: 800k, 2.5M.
@@ -120,10 +121,10 @@ pub(crate) struct TransferArgs {
     #[arg(long, value_name = "BYTES", env = "VFETCH_MAX_FILE_SIZE", default_value = "16G", value_parser = values::bytes)]
     pub(crate) max_file_size: u64,
     /// A connection is made within this time or not at all.
-    #[arg(long, value_name = "DURATION", env = "VFETCH_CONNECT_TIMEOUT", default_value = "10s", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", env = "VFETCH_CONNECT_TIMEOUT", default_value = "10s", value_parser = values::some_time)]
     pub(crate) connect_timeout: Duration,
     /// The longest silence of a media host.
-    #[arg(long, value_name = "DURATION", env = "VFETCH_IDLE_TIMEOUT", default_value = "30s", value_parser = values::duration)]
+    #[arg(long, value_name = "DURATION", env = "VFETCH_IDLE_TIMEOUT", default_value = "30s", value_parser = values::some_time)]
     pub(crate) idle_timeout: Duration,
     /// A transfer that brings fewer bytes per second over a minute is too slow; 0 is never.
     #[arg(long, value_name = "BYTES", env = "VFETCH_MIN_SPEED", default_value = "1k", value_parser = values::bytes)]

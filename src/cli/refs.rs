@@ -42,7 +42,10 @@ impl RefArgs {
         let mut lists: Vec<Box<dyn Iterator<Item = Ref> + Send>> = Vec::new();
         for (place, text) in self.refs.iter().enumerate() {
             if is_answer_file(text) {
-                lists.push(Box::new(open_list(Path::new(text), defaults)?));
+                let answer = open_list(Path::new(text), defaults)?;
+                // A list may well be empty; an answer that was saved is not.
+                let is_answer = Path::new(text).extension().is_some_and(|extension| extension == "json");
+                lists.push(Box::new(List { must_name_a_job: is_answer, ..answer }));
                 continue;
             }
             if let Some(error) = mistaken_file(text, place + 1) {
@@ -123,12 +126,22 @@ struct List {
     line: u64,
     ready: std::vec::IntoIter<Ref>,
     ended: bool,
+    /// Whether nothing in it is an error: until something came.
+    must_name_a_job: bool,
 }
 
 impl List {
     fn new(name: String, input: Box<dyn Read + Send>, defaults: Defaults) -> Self {
         let input = BufReader::with_capacity(64 * 1024, input);
-        Self { name, input, defaults, line: 0, ready: Vec::new().into_iter(), ended: false }
+        Self {
+            name,
+            input,
+            defaults,
+            line: 0,
+            ready: Vec::new().into_iter(),
+            ended: false,
+            must_name_a_job: false,
+        }
     }
 
     /// The next line without its end; `None` at the end of the list.
@@ -254,6 +267,7 @@ impl Iterator for List {
     fn next(&mut self) -> Option<Ref> {
         loop {
             if let Some(ready) = self.ready.next() {
+                self.must_name_a_job = false;
                 return Some(ready);
             }
             if self.ended {
@@ -263,7 +277,9 @@ impl Iterator for List {
                 Ok(Some(line)) => self.read_entry(line),
                 Ok(None) => {
                     self.ended = true;
-                    return None;
+                    let nothing =
+                        || BadRef { place: self.name.clone(), why: "the saved answer is empty".into() };
+                    Vec::from_iter(self.must_name_a_job.then(nothing).map(Err))
                 }
                 Err(why) => {
                     self.ended = why.starts_with("the list cannot");

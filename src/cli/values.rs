@@ -16,6 +16,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     duration.map(|duration| duration.min(LONGEST_WAIT))
 }
 
+/// The same where no time at all would let nothing happen.
+pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("nothing happens in no time; for as long as it takes write 100y".into()),
+        some => Ok(some),
+    }
+}
+
 /// Reads a number of bytes: plain, or with a unit of 1,024 (`800k`, `2.5M`, `1GiB`).
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
@@ -54,8 +62,10 @@ mod tests {
             assert_eq!(duration(long), Ok(LONGEST_WAIT), "{long}");
         }
         for bad in ["", "-1", "soon", "inf", "nan", "10 parsecs"] {
-            assert!(duration(bad).is_err(), "{bad}");
+            assert!(duration(bad).is_err() && some_time(bad).is_err(), "{bad}");
         }
+        assert!(some_time("0s").is_err());
+        assert_eq!(some_time("0.1"), Ok(Duration::from_millis(100)));
     }
 
     #[test]

@@ -311,12 +311,16 @@ impl<'a> OneJob<'a> {
             return Err(self.end_failed(failure).await);
         }
         self.failures += 1;
-        if self.failures > self.session.options.retries {
+        // What the service was seen to work on is paid for and will be done: its trouble is waited out with the job.
+        let retries = self.session.options.retries;
+        let (is_spent, is_awaited) = (self.failures > retries, self.fresh && retries > 0);
+        if is_spent && !is_awaited {
             return Err(Ended::Failed(failure));
         }
         let wait = backoff(self.failures, failure.retry_after, super::dice());
         let why = failure.to_string();
-        self.pause(&why, None, wait, self.deadline(), Ended::Failed(failure)).await
+        let until = if is_spent { self.wait_until() } else { self.deadline() };
+        self.pause(&why, None, wait, until, Ended::Failed(failure)).await
     }
 
     /// Waits, holding nothing; ends as `over` where the wait is over, and at once where the job's time would be.

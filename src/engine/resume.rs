@@ -6,7 +6,7 @@
 //! | complete | all are there | done |
 //! | complete | one is missing, or has another size | worked on |
 //! | pending, partial, failed | | worked on |
-//! | gone | | passed over; worked on where that is asked for |
+//! | gone | | passed over, and how many is told; worked on where that is asked for |
 //! | of an API that is not the chosen one | | told, and passed over: the key is not for that API |
 //! | cannot be read | | told, and passed over |
 //! | there is none, but parts of the job's files that a killed run left | | worked on |
@@ -16,11 +16,13 @@
 //! sources has said twice that there is no such file, and an archive may hold thousands of these.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::archive::{BadRef, Stop, archive};
 use super::survey::{self, Look};
 use super::{Error, Session};
+use crate::event::Event;
 use crate::job::{Asked, JobRef, Origin};
 use crate::layout::{self, MANIFEST_NAME};
 use crate::manifest::{Manifest, State};
@@ -42,6 +44,8 @@ pub struct Which {
 pub async fn resume(session: &Arc<Session>, which: &Which) -> Option<Stop> {
     let (store, which, token) = (session.store.clone(), which.clone(), session.stop.clone());
     let (sender, jobs) = sync_channel(READ_AHEAD);
+    let gone = Arc::new(AtomicU64::new(0));
+    let passed_over = Arc::clone(&gone);
     let looking = tokio::task::spawn_blocking(move || {
         let left = survey::unrecorded(&store)?.into_iter().map(|job| {
             let place = layout::folder(&job);
@@ -51,7 +55,10 @@ pub async fn resume(session: &Arc<Session>, which: &Which) -> Option<Stop> {
             return Ok(());
         }
         let look = |folders: &[String]| {
-            folders.iter().filter_map(|folder| ask(&store, folder, &which).transpose()).collect()
+            folders
+                .iter()
+                .filter_map(|folder| ask(&store, folder, &which, &passed_over).transpose())
+                .collect()
         };
         let folders = store.folders()?;
         survey::survey(&store, folders, &token, look, |batch: Vec<Ref>| sender.send(batch).is_ok())
@@ -61,6 +68,11 @@ pub async fn resume(session: &Arc<Session>, which: &Which) -> Option<Stop> {
         Ok(looked) => looked,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
+    let gone = gone.load(Ordering::Relaxed);
+    if gone > 0 {
+        let text = format!("passed over as gone for good: {gone}; --gone asks for them too");
+        session.report(&Event::Warning { job: None, text: &text });
+    }
     stop.or(looked.err().map(|error| Stop::Local(Error::from(error))))
 }
 
@@ -84,7 +96,12 @@ impl Which {
     }
 }
 
-fn ask(store: &Store, folder: &str, which: &Which) -> Result<Option<Ref>, StoreError> {
+fn ask(
+    store: &Store,
+    folder: &str,
+    which: &Which,
+    passed_over: &AtomicU64,
+) -> Result<Option<Ref>, StoreError> {
     let place = format!("{folder}/{MANIFEST_NAME}");
     let told = |why| Some(Err(BadRef { place: place.clone(), why }));
     let (job, manifest) = match survey::look(store, folder)? {
@@ -93,7 +110,11 @@ fn ask(store: &Store, folder: &str, which: &Which) -> Result<Option<Ref>, StoreE
         Look::Job(job, manifest) => (job, manifest),
     };
     Ok(match is_open(store, &job, &manifest, which.gone) {
-        Ok(false) => None,
+        Ok(false) => {
+            let is_gone = manifest.state == State::Gone && job.origin == which.origin;
+            passed_over.fetch_add(u64::from(is_gone), Ordering::Relaxed);
+            None
+        }
         Err(error) if error.is_out_of_reach() => return Err(error),
         Err(error) => told(error.to_string()),
         Ok(true) => Some(which.ask(job, place)),

@@ -96,7 +96,7 @@ fn a_job_of_which_a_killed_run_left_parts_alone_is_finished_without_a_list() {
 fn jobs_that_are_gone_are_asked_again_only_where_that_is_asked_for() {
     let world = World::new();
     plant_gone(&world, "6");
-    resume(&world, &[]).run().exits(0);
+    resume(&world, &[]).run().exits(0).says("passed over as gone for good: 1; --gone asks for them too");
     assert_eq!(asked(&world, "6"), 0);
     let clip = world.content(Content::mp4(6, 700));
     world.job("6", Answer::success(&[world.media.on("/6.mp4", Answer::file(&clip))]));

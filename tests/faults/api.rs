@@ -277,6 +277,21 @@ fn an_api_that_stays_in_trouble_leaves_the_job_for_another_run() {
 }
 
 #[test]
+fn trouble_of_the_api_is_waited_out_for_a_job_that_it_was_seen_to_work_on() {
+    let (world, clip, url) = world_with_a_clip();
+    let trouble = Answer::processing().then(Answer::status(503).times(4));
+    world.job("147", trouble.then(Answer::success(&[url])));
+    world.get(&["147", "-R", "1"]).run().exits(0);
+    world.holds("147", 0, &clip);
+    // Not beyond --wait, and not where nothing is to be tried again.
+    world.job("148", Answer::processing().then(Answer::status(503)));
+    world.get(&["148", "-R", "1", "--wait", "8s"]).run().exits(4);
+    world.job("149", Answer::processing().then(Answer::status(503)));
+    world.get(&["149", "-R", "0"]).run().exits(4);
+    assert_eq!(world.polls("149").len(), 2);
+}
+
+#[test]
 fn a_gateways_page_with_200_is_no_answer_and_the_job_is_asked_for_again() {
     let (world, clip, url) = world_with_a_clip();
     world.job("147", Answer::html().then(Answer::success(&[url])));

@@ -243,6 +243,28 @@ fn waits_that_no_clock_can_count_are_very_long_ones() {
 }
 
 #[test]
+fn times_in_which_nothing_could_happen_are_refused_and_name_the_way_to_wait_for_ever() {
+    let (world, _) = world_with_a_job();
+    for option in ["--timeout", "--idle-timeout", "--connect-timeout"] {
+        world.get(&["147", option, "0"]).run().exits(2).says(option).says("write 100y");
+    }
+    assert_eq!(world.api.connections(), 0);
+}
+
+#[test]
+fn a_saved_answer_that_is_empty_is_no_job_done() {
+    let (world, clip) = world_with_a_job();
+    for nothing in ["", "[]", "\n# nothing\n"] {
+        let answer = world.file("empty.json", nothing);
+        let run = world.get(&[answer.to_str().unwrap(), "147"]).run();
+        run.exits(1).says("the saved answer is empty");
+        world.holds("147", 0, &clip);
+    }
+    let list = world.file("rows.jsonl", "");
+    world.get(&[list.to_str().unwrap()]).run().exits(0);
+}
+
+#[test]
 fn a_list_of_a_million_lines_is_streamed() {
     let (world, clip) = world_with_a_job();
     let mut list = String::with_capacity(16 << 20);
