@@ -63,7 +63,11 @@ pub fn hear_archive(
         for Recorded { job, stands, outputs, birth, alias, unreadable } in batch {
             records.jobs += 1;
             records.unreadable += u64::from(unreadable);
-            records.elsewhere += u64::from(job.origin != *origin);
+            // A job of another API may have the same id, and is not the one that this API's witnesses speak of.
+            if job.origin != *origin {
+                records.elsewhere += 1;
+                continue;
+            }
             closure.record(&job, stands, outputs, birth);
             if let Some(alias) = alias {
                 closure.alias(&alias, &job.family);
@@ -73,8 +77,11 @@ pub fn hear_archive(
     })?;
     for job in survey::unrecorded(store)? {
         records.jobs += 1;
-        records.elsewhere += u64::from(job.origin != *origin);
-        closure.record(&job, Stands::Lacking, 0, None);
+        if job.origin == *origin {
+            closure.record(&job, Stands::Lacking, 0, None);
+        } else {
+            records.elsewhere += 1;
+        }
     }
     Ok(records)
 }

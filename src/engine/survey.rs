@@ -10,7 +10,6 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::record;
 use super::sorted::sorted;
 use crate::census::Census;
 use crate::job::JobRef;
@@ -180,12 +179,17 @@ pub fn in_order<T: Send>(
     })?;
     if goes_on && !stop.is_cancelled() {
         let as_pending = |job| {
-            let manifest = record::base(&job, &Found::Nothing);
+            let manifest = unwritten(&job);
             Look::Job(job, Box::new(manifest))
         };
         take(unrecorded(store)?.into_iter().map(as_pending).filter_map(make).collect());
     }
     Ok(())
+}
+
+/// What stands for the record of a job that has parts and no record yet. Nobody has noted when the job was seen.
+fn unwritten(job: &JobRef) -> Manifest {
+    Manifest::new(job, "")
 }
 
 /// Counts what an archive holds: a job that has parts and no record counts as pending. Blocks.
@@ -212,7 +216,7 @@ pub fn count(store: &Store, stop: &CancellationToken, progress: &Progress) -> Re
         true
     })?;
     for job in unrecorded(store)? {
-        whole.note(&job, &record::base(&job, &Found::Nothing), now);
+        whole.note(&job, &unwritten(&job), now);
     }
     Ok(whole)
 }

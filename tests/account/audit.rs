@@ -109,6 +109,18 @@ fn a_set_is_never_called_closed_where_a_witness_could_not_be_heard() {
 }
 
 #[test]
+fn a_job_of_another_api_is_not_taken_for_this_ones() {
+    let (other, world) = (World::new(), World::new());
+    archive_of(&other, &["1"]);
+    // The archive was filled from one API, and is heard for another one.
+    let audit = other.command("audit").quietly().args(&[other.archive()]);
+    let audit = audit.base_url(Some(&world.api.url(""))).args(&["--offline", "-i", "-"]);
+    let done = audit.stdin(world.api.url("/api/v1/enterprise/video/fetch/1")).run().exits(1);
+    assert_eq!(done.stdout(), "1\n");
+    done.says("1 of them of another API than");
+}
+
+#[test]
 fn an_audit_that_is_stopped_while_it_reads_the_listing_says_so() {
     let world = World::new();
     archive_of(&world, &["1"]);

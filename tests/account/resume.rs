@@ -81,6 +81,8 @@ fn a_job_of_which_a_killed_run_left_parts_alone_is_finished_without_a_list() {
     assert!(status.contains("At risk: 1 job has files that are not here"), "{status}");
     let list = world.command("list").args(&[archive.to_str().unwrap(), "--json"]).quietly().run().exits(0);
     assert!(list.stdout().contains(r#""state":"pending""#), "{}", list.stdout());
+    assert!(list.stdout().contains(r#""created_at":"""#), "nobody has noted when: {}", list.stdout());
+    assert!(!status.contains("expected to be deleted"), "{status}");
     say("audit").exits(1);
     let resumed = resume(&world, &[]).run().exits(0);
     assert_eq!(resumed.stdout().lines().count(), 2);
