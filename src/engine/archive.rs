@@ -25,13 +25,17 @@ use super::glance::{Glance, glance};
 use super::{Error, Scope, Session};
 use crate::event::Event;
 use crate::job::{Asked, JobRef};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, seconds_of};
 use crate::retry::{Cause, Class, Failure};
+use crate::store::Found;
 
 /// Jobs that wait for the service at once. No account has so many in its queue; the number keeps memory flat.
 const WAITING: usize = 4_096;
 /// References that are read ahead.
 const READ_AHEAD: usize = 1_024;
+/// A job that the API does not know is asked for again by each sync for so long, in seconds: as long as its files would
+/// live.
+const MAY_BECOME_KNOWN_S: u64 = 24 * 60 * 60;
 /// References that are looked at together.
 const BATCH: usize = 128;
 /// This many jobs in a row that the account may not have end the run.
@@ -207,8 +211,12 @@ impl Run {
             let session = Arc::clone(&self.session);
             self.jobs.spawn(async move {
                 let job = open.asked.job.clone();
+                let may_become_known = may_become_known(&open);
                 let ended = fetch::fetch(&session, open).await;
                 ended.report(&session, &job);
+                let is_unknown =
+                    matches!(&ended, Ended::Failed(failure) if failure.cause == Cause::JobNotFound);
+                session.unsettled.fetch_add(u64::from(is_unknown && may_become_known), Ordering::Relaxed);
                 drop(turn);
                 ended
             });
@@ -256,6 +264,16 @@ fn refusal(manifest: &Manifest) -> Option<Failure> {
 /// What a task brought. No task is aborted while it is waited for, and a panic must not pass for a job that is done.
 fn of_task<T>(ended: Result<T, JoinError>) -> T {
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// Whether the API may yet come to know the job, or somebody how to ask for it: a job that is listed without a link, and
+/// so under a family that is a guess, was first asked for a short while ago.
+fn may_become_known(open: &Open) -> bool {
+    let first_seen = match &open.found {
+        Found::Record(manifest, _) => seconds_of(&manifest.created_at).unwrap_or(0),
+        Found::Nothing | Found::Damaged { .. } => return true,
+    };
+    super::unix_seconds().saturating_sub(first_seen) < MAY_BECOME_KNOWN_S
 }
 
 fn note_unsettled(session: &Session, ended: &Ended) {

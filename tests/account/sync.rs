@@ -153,6 +153,25 @@ fn a_job_that_its_family_does_not_know_is_rescued_from_the_listing() {
 }
 
 #[test]
+fn a_job_that_nobody_knew_when_it_was_listed_without_a_link_comes_home_when_it_has_one() {
+    let world = World::new();
+    let account = Account::of(&world);
+    world.job("915", Answer::failed("Request not found").with_status(404));
+    account.add(row("video", "915", &[]));
+    sync(&world, &[]).run().exits(1);
+    let clip = world.content(Content::mp4(915, 900));
+    let url = world.media.on("/915.mp4", Answer::file(&clip));
+    account.then(move |rows| rows[0] = row("video", "915", &[url]));
+    // The page that this request gets is the old one; the link is listed from the next one on.
+    sync(&world, &[]).run().exits(1);
+    for id in 1_000..1_040 {
+        ready(&world, &account, &id.to_string());
+    }
+    sync(&world, &[]).run().exits(0);
+    world.holds("915", 0, &clip);
+}
+
+#[test]
 fn a_link_of_the_listing_is_one_more_source() {
     let world = World::new();
     let account = Account::of(&world);
