@@ -66,12 +66,7 @@ fn a_job_of_which_a_killed_run_left_parts_alone_is_finished_without_a_list() {
         .collect();
     world.job("147", Answer::success(&urls));
     let running = world.get(&["147"]).spawn();
-    let staged = || world.staged().iter().filter(|name| name.rsplit('.').next() == Some("note")).count();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while staged() < 2 {
-        assert!(Instant::now() < deadline, "no part has a checkpoint: {:?}", world.staged());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    world.wait_for_checkpoints(2);
     running.signal(Signal::KILL);
     running.wait().exits(137);
     assert_eq!(world.state("147"), "absent");

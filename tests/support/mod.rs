@@ -248,6 +248,16 @@ impl World {
         }
     }
 
+    /// Waits until so many parts have a checkpoint: from there on a run that is killed goes on behind the first byte.
+    pub(crate) fn wait_for_checkpoints(&self, parts: usize) {
+        let noted = || self.staged().iter().filter(|name| name.rsplit('.').next() == Some("note")).count();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while noted() < parts {
+            assert!(Instant::now() < deadline, "too few parts have a checkpoint: {:?}", self.staged());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// A library of this source in C, for `LD_PRELOAD`; says so where none can be made.
     #[expect(clippy::print_stderr, reason = "whoever runs the tests should know")]
     pub(crate) fn preloaded(&self, name: &str, source: &str) -> Option<PathBuf> {
