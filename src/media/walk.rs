@@ -4,7 +4,7 @@
 //! gathers a header, lets the format's own function read it, and skips; so it does not matter how the bytes are cut
 //! into chunks, and payload is never looked at, except in JPEG, whose image data has to be searched for its end.
 
-use super::{MediaKind, SNIFF_BYTES, Sniff, sniff};
+use super::{MediaKind, SNIFF_BYTES, Sniff, blank_units, document, magic};
 
 /// Whether a file is whole, as far as its own structure tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub fn judge(bytes: &[u8]) -> Verdict {
 #[derive(Clone, Debug)]
 pub struct Walker {
     head: Vec<u8>,
+    /// Whether the file began with white space that is no longer in the head.
+    blank: bool,
     sniff: Option<Sniff>,
     steps: Option<Steps>,
     bytes: u64,
@@ -55,7 +57,7 @@ impl Walker {
     /// A walker that has seen nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self { head: Vec::with_capacity(SNIFF_BYTES), sniff: None, steps: None, bytes: 0 }
+        Self { head: Vec::with_capacity(SNIFF_BYTES), blank: false, sniff: None, steps: None, bytes: 0 }
     }
 
     /// Takes the next bytes.
@@ -67,13 +69,17 @@ impl Walker {
             }
             return;
         }
-        let (head, rest) = chunk.split_at(chunk.len().min(SNIFF_BYTES - self.head.len()));
-        self.head.extend_from_slice(head);
-        if self.head.len() == SNIFF_BYTES {
-            self.decide();
-            if let Some(steps) = &mut self.steps {
-                steps.feed(rest);
+        let mut rest = chunk;
+        while self.sniff.is_none() && !rest.is_empty() {
+            let (head, later) = rest.split_at(rest.len().min(SNIFF_BYTES - self.head.len()));
+            self.head.extend_from_slice(head);
+            rest = later;
+            if self.head.len() == SNIFF_BYTES {
+                self.decide_or_look_further();
             }
+        }
+        if let Some(steps) = &mut self.steps {
+            steps.feed(rest);
         }
     }
 
@@ -97,8 +103,23 @@ impl Walker {
         Verdict { sniff: self.sniff.unwrap_or(Sniff::Unknown), completeness, bytes: self.bytes }
     }
 
+    /// Decides on a full head, unless it begins with white space: templates of pages leave any amount of it before
+    /// their first tag. No media begins so, but for what its magic shows before the white space is dropped.
+    fn decide_or_look_further(&mut self) {
+        let blank = blank_units(&self.head);
+        if blank.is_empty() || !self.blank && magic(&self.head).is_some() {
+            return self.decide();
+        }
+        self.head.drain(blank);
+        self.blank = true;
+    }
+
     fn decide(&mut self) {
-        let sniffed = sniff(&self.head);
+        let kind = if self.blank { None } else { magic(&self.head) };
+        let sniffed = match kind {
+            Some(kind) => Sniff::Kind(kind),
+            None => document(&self.head).map_or(Sniff::Unknown, Sniff::NotMedia),
+        };
         self.sniff = Some(sniffed);
         if let Sniff::Kind(kind) = sniffed
             && let Some(format) = Format::of(kind)
@@ -639,6 +660,31 @@ mod tests {
         assert_eq!(walker.finish().completeness, Whole);
     }
 
+    #[test]
+    fn white_space_before_a_page_is_no_part_of_its_head() {
+        let html = Sniff::NotMedia(super::super::NotMedia::Html);
+        let wide = |text: &str| -> Vec<u8> {
+            [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+        };
+        let lines = "\r\n".repeat(3 * SNIFF_BYTES);
+        for (before, sniffed) in [
+            ([lines.as_bytes(), b"<html>gone".as_slice()].concat(), html),
+            ([b"\xef\xbb\xbf".as_slice(), lines.as_bytes(), b"<html>"].concat(), html),
+            (wide(&format!("{lines}<html>gone")), html),
+            ([lines.as_bytes(), b"a fox"].concat(), Sniff::Unknown),
+            // Behind white space nothing is where a container has it.
+            ([lines.as_bytes(), GIF].concat(), Sniff::Unknown),
+            (lines.clone().into_bytes(), Sniff::Unknown),
+        ] {
+            for behind in [0, SNIFF_BYTES, 5_000] {
+                let file = [before.as_slice(), &b"x".repeat(behind)].concat();
+                let verdict = judge(&file);
+                assert_eq!((verdict.sniff, verdict.bytes), (sniffed, file.len() as u64), "{behind}");
+                assert_eq!(verdict.completeness, Untold);
+            }
+        }
+    }
+
     const MAGICS: &[&[u8]] = &[
         b"GIF89a",
         b"\x89PNG\r\n\x1a\n",
@@ -648,6 +694,8 @@ mod tests {
         b"RIFF....WAVE",
         b"glTF",
         b"....ftyp",
+        b"\n",
+        b"\xff\xfe\n\0",
         b"",
     ];
 

@@ -224,6 +224,21 @@ fn a_page_in_place_of_the_file_leads_to_the_mirror_whatever_it_calls_itself() {
 }
 
 #[test]
+fn a_page_is_refused_whatever_it_is_written_in() {
+    let utf16 = "\u{feff}<html>gone".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let pages: [Vec<u8>; 5] = [
+        b"<!DOCTYPE html><title>Acc\xe8s refus\xe9</title>".into(),
+        utf16,
+        b"<html>gone\0</html>".into(),
+        [b"\n".repeat(600), b"<html>gone".into()].concat(),
+        b"<pre>Not Found</pre>".into(),
+    ];
+    let page = |page: &Vec<u8>| Answer::file(&Content::of(page)).header("Content-Type", "video/mp4");
+    let (world, _) = each_is_left_for_its_mirror(pages.iter().map(|bytes| page(bytes).into()).collect());
+    assert_eq!((0..5).map(|place| causes(&world, place)).collect::<Vec<_>>(), [["not_media"]; 5]);
+}
+
+#[test]
 fn json_and_xml_in_place_of_the_file_are_refused() {
     let texts = [
         ("application/json", "{\"error\":\"no such key\"}"),
