@@ -66,6 +66,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::coding;
 use crate::job::without_secrets;
 use crate::retry::{Cause, Failure};
 
@@ -81,7 +82,7 @@ const COMMAS_MAX: usize = 100_000;
 pub struct Head<'a> {
     /// The HTTP status.
     pub status: u16,
-    /// The `Content-Encoding` header.
+    /// The `Content-Encoding` header, its lines as one list.
     pub content_encoding: Option<&'a str>,
     /// The `Retry-After` header.
     pub retry_after: Option<&'a str>,
@@ -231,9 +232,8 @@ fn bare_detail(status: u16, cause: Cause, body: &[u8]) -> String {
 }
 
 fn read(head: &Head<'_>, body: &[u8]) -> Result<Map<String, Value>, String> {
-    let encoding = head.content_encoding.map_or("", str::trim);
-    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
-        return Err(format!("it is encoded ({}), which was not asked for", words::short(encoding)));
+    if let Some(coding) = coding::named(head.content_encoding.map(str::as_bytes)) {
+        return Err(format!("it is encoded ({coding}), which was not asked for"));
     }
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     if text.is_empty() {

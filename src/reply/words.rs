@@ -9,7 +9,7 @@ use crate::retry::Cause;
 
 /// Fields that hold what the service says, the documented ones first; the second one's spelling is the service's.
 const MESSAGES: &[&str] = &["message", "messege", "error", "errors", "detail"];
-/// A server's word or header is shown up to this length.
+/// A server's word is shown up to this length.
 const SHORT: usize = 40;
 /// A server's message is kept up to this length.
 const DETAIL_MAX: usize = 1_000;
@@ -166,11 +166,6 @@ fn joined(parts: impl Iterator<Item = String>) -> String {
 
 fn short_of(text: &str) -> String {
     cut(&without_secrets_in(text), DETAIL_MAX)
-}
-
-/// A server's word or header, cut short.
-pub(super) fn short(text: &str) -> String {
-    cut(text, SHORT)
 }
 
 /// What refusals begin with, in lower case. Only beginnings count: a failed job's message may quote its prompt.

@@ -171,6 +171,24 @@ fn bytes_in_an_encoding_that_was_not_asked_for_are_not_taken_for_media() {
 }
 
 #[test]
+fn a_content_encoding_that_names_no_coding_is_no_fault() {
+    let world = World::new();
+    let clip = a_clip(&world);
+    let words = ["", "aws-chunked", "utf-8", "none", "binary"];
+    let urls = words.iter().enumerate().map(|(place, word)| {
+        let file = Answer::file(&clip).header("Content-Encoding", word).also_header("Content-Encoding", "");
+        world.media.on(&format!("/{place}.mp4"), file)
+    });
+    let urls: Vec<String> = urls.collect();
+    world.job("147", Answer::success(&urls).header("Content-Encoding", "utf-8"));
+    world.get(&["147"]).args(&SOON).run().exits(0);
+    assert!((0..words.len()).all(|place| causes(&world, place).is_empty()));
+    for place in 0..words.len() {
+        world.holds("147", place, &clip);
+    }
+}
+
+#[test]
 fn a_stall_before_or_within_the_answer_leads_to_the_mirror() {
     let clip = Content::mp4(1, 60_000);
     let (world, _) = each_is_left_for_its_mirror(vec![

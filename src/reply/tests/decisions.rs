@@ -182,7 +182,10 @@ fn an_encoding_that_was_not_asked_for_is_refused() {
     assert!(encoded(Some("gzip")).starts_with("Malformed: it is encoded (gzip)"));
     assert!(encoded(Some("identity, br")).starts_with("Malformed"));
     assert!(encoded(Some(" Identity ")).starts_with("done"));
-    assert!(encoded(Some("")).starts_with("done"));
+    for meaningless in ["", "utf-8", "aws-chunked", "identity, none"] {
+        assert!(encoded(Some(meaningless)).starts_with("done"), "{meaningless}");
+    }
+    assert!(encoded(Some("aws-chunked, gzip")).starts_with("Malformed: it is encoded (gzip)"));
     let refused = parse(&Head { content_encoding: Some("gzip"), ..head(401) }, &body);
     assert_eq!(told(&refused), "InvalidKey: status 401", "the status needs no body");
     let gzip = parse(&head(200), b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xab\xe6");
