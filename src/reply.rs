@@ -37,15 +37,20 @@
 //!
 //! | `status` | the text | cause |
 //! | --- | --- | --- |
-//! | `failed`, `error`, absent | begins with the words of a known refusal, or asks to try again in some time | that refusal's |
-//! | `failed`, `error`, absent | speaks of a 5xx | server error |
+//! | `failed`, `error`, absent | begins with the words of a known refusal | that refusal's |
+//! | `failed`, `error` without an `id` | is the bare word of one (`Unauthorized`, `Not found`) | that refusal's |
+//! | absent | begins with such a word | that refusal's |
+//! | `failed`, `error` with an `id` | speaks of a 5xx, and of no URL | server error |
+//! | `failed`, `error` without an `id`, absent | speaks of a 5xx | server error |
+//! | `failed`, `error` without an `id`, absent | asks to try again in some time | rate limited |
 //! | `failed`, `error`, absent | an object of lists of complaints, field by field | rejected |
 //! | `failed`, `error` | any other, or none | job failed |
 //! | absent, or no word | any other, or none | malformed |
 //! | any other word | | the call did not fail |
 //!
 //! So a job is called failed only where the service says so of the job itself: a gateway's trouble passes, and the clip
-//! behind it has been paid for.
+//! behind it has been paid for. And a job that failed over its own inputs ends alone: an answer that names its job has
+//! passed the gates at which keys and credits are looked at.
 //!
 //! # What the job's answer is
 //!
@@ -269,7 +274,8 @@ fn refusal(http: u16, fields: &Map<String, Value>) -> Option<Cause> {
         .chain(codes.into_iter().flatten().map(Says::of_code))
         .chain(status.filter(|status| status.is_number()).map(Says::of_code));
     let text = words::text(fields);
-    let speaks_of_trouble = text.as_deref().is_some_and(words::is_trouble);
+    let about = words::About::of(fields);
+    let speaks_of_trouble = text.as_deref().is_some_and(|text| words::is_trouble(text, about));
     let mut refused = false;
     for says in in_order {
         match says {
@@ -279,7 +285,7 @@ fn refusal(http: u16, fields: &Map<String, Value>) -> Option<Cause> {
             Says::Nothing => {}
         }
     }
-    let by_text = text.as_deref().and_then(words::cause_of_text);
+    let by_text = text.as_deref().and_then(|text| words::cause_of_text(text, about));
     match words::status(fields).as_deref() {
         _ if refused => by_text.or(Some(Cause::Rejected)),
         Some("failed" | "error") | None if words::complains(fields) => Some(Cause::Rejected),
