@@ -210,19 +210,56 @@ impl Steps {
     }
 
     fn finish(&self) -> Completeness {
-        self.ended.unwrap_or_else(|| self.format.at_end(self.gathered.is_empty() && self.skip == 0))
+        self.ended.unwrap_or_else(|| {
+            self.format.at_end(match (self.skip, self.gathered.len()) {
+                (0, 0) => Place::Between,
+                (0, bytes) => Place::Header(bytes),
+                _ => Place::Payload,
+            })
+        })
     }
 }
 
 #[derive(Clone, Debug)]
 enum Format {
     Gif(Gif),
-    Iso { moov: bool, media: bool, endless: bool },
+    Iso(Iso),
     Png,
     Jpeg { state: Jpeg, image: bool },
     Ebml { live: bool, any: bool },
     Riff,
     Glb,
+}
+
+/// Which boxes of the ISO container were seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Iso {
+    moov: bool,
+    media: bool,
+    end: IsoEnd,
+}
+
+/// Whether an ISO container tells its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum IsoEnd {
+    /// With its last box.
+    #[default]
+    Told,
+    /// A fragment came, and no index of all fragments behind it: any number of fragments may follow.
+    Open,
+    /// A box goes on to the end of the file, wherever that is.
+    Endless,
+}
+
+/// Where in a container its bytes end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Between two elements.
+    Between,
+    /// After so many bytes of an element's header.
+    Header(usize),
+    /// Within an element.
+    Payload,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -246,9 +283,7 @@ impl Format {
     fn of(kind: MediaKind) -> Option<Self> {
         Some(match kind {
             MediaKind::Gif => Self::Gif(Gif::Screen),
-            MediaKind::Mp4 | MediaKind::Mov | MediaKind::M4a | MediaKind::Avif => {
-                Self::Iso { moov: false, media: false, endless: false }
-            }
+            MediaKind::Mp4 | MediaKind::Mov | MediaKind::M4a | MediaKind::Avif => Self::Iso(Iso::default()),
             MediaKind::Png => Self::Png,
             MediaKind::Jpeg => Self::Jpeg { state: Jpeg::Marker, image: false },
             MediaKind::WebM | MediaKind::Mkv => Self::Ebml { live: false, any: false },
@@ -265,7 +300,7 @@ impl Format {
     fn look(&mut self, bytes: &[u8]) -> Step {
         match self {
             Self::Gif(state) => gif(state, bytes),
-            Self::Iso { moov, media, endless } => iso(moov, media, endless, bytes),
+            Self::Iso(seen) => iso(seen, bytes),
             Self::Png => png(bytes),
             Self::Jpeg { state, image } => jpeg(state, image, bytes),
             Self::Ebml { live, any } => ebml(live, any, bytes),
@@ -274,18 +309,14 @@ impl Format {
         }
     }
 
-    /// The verdict where the bytes end and the container did not; `between` says that no element was under way.
-    fn at_end(&self, between: bool) -> Completeness {
+    /// The verdict where the bytes end and the container did not.
+    fn at_end(&self, place: Place) -> Completeness {
         match self {
             Self::Gif(_) => Completeness::Cut("the GIF trailer"),
-            Self::Iso { moov: true, media: true, endless: false } if between => Completeness::Whole,
-            Self::Iso { moov: true, media: true, endless: true } => Completeness::Untold,
-            Self::Iso { moov: false, .. } => Completeness::Cut("the movie header (moov)"),
-            Self::Iso { media: false, .. } => Completeness::Cut("the media data (mdat)"),
-            Self::Iso { .. } => Completeness::Cut("the end of a box"),
+            Self::Iso(seen) => seen.at_end(place),
             Self::Png => Completeness::Cut("the PNG end chunk"),
             Self::Jpeg { .. } => Completeness::Cut("the JPEG end marker"),
-            Self::Ebml { live: true, any: true } if between => Completeness::Untold,
+            Self::Ebml { live: true, any: true } if place == Place::Between => Completeness::Untold,
             Self::Ebml { .. } => Completeness::Cut("the end of the segment"),
             Self::Riff => Completeness::Cut("the end of the RIFF chunk"),
             Self::Glb => Completeness::Cut("the end of the glTF chunks"),
@@ -328,24 +359,44 @@ fn gif(state: &mut Gif, bytes: &[u8]) -> Step {
     }
 }
 
-fn iso(moov: &mut bool, media: &mut bool, endless: &mut bool, bytes: &[u8]) -> Step {
+impl Iso {
+    /// The size and the name of a box.
     const HEADER: usize = 8;
+    /// The same, with the size behind the name.
     const LARGE_HEADER: usize = 16;
-    let Some((size, kind)) = size_and_name(bytes) else { return Step::Gather(HEADER) };
-    let (size, header) = match (size, bytes[HEADER..].first_chunk()) {
-        (1, None) => return Step::Gather(LARGE_HEADER),
-        (1, Some(large)) => (u64::from_be_bytes(*large), LARGE_HEADER),
-        (size, _) => (size.into(), HEADER),
+
+    fn at_end(self, place: Place) -> Completeness {
+        match place {
+            _ if !self.moov => Completeness::Cut("the movie header (moov)"),
+            _ if !self.media => Completeness::Cut("the media data (mdat)"),
+            _ if self.end == IsoEnd::Endless => Completeness::Untold,
+            Place::Between if self.end == IsoEnd::Open => Completeness::Untold,
+            Place::Between => Completeness::Whole,
+            // All that a player needs is here; whether these are a box that is cut or somebody's padding nothing tells.
+            Place::Header(bytes) if bytes < Self::HEADER => Completeness::Untold,
+            Place::Header(_) | Place::Payload => Completeness::Cut("the end of a box"),
+        }
+    }
+}
+
+fn iso(seen: &mut Iso, bytes: &[u8]) -> Step {
+    let Some((size, kind)) = size_and_name(bytes) else { return Step::Gather(Iso::HEADER) };
+    let (size, header) = match (size, bytes[Iso::HEADER..].first_chunk()) {
+        (1, None) => return Step::Gather(Iso::LARGE_HEADER),
+        (1, Some(large)) => (u64::from_be_bytes(*large), Iso::LARGE_HEADER),
+        (size, _) => (size.into(), Iso::HEADER),
     };
     match kind {
-        b"moov" | b"meta" => *moov = true,
-        b"mdat" | b"moof" | b"idat" => *media = true,
+        b"moov" | b"meta" => seen.moov = true,
+        b"mdat" | b"idat" => seen.media = true,
+        b"moof" => seen.end = IsoEnd::Open,
+        b"mfra" => seen.end = IsoEnd::Told,
         _ => {}
     }
     match size {
         // To the end of the file, wherever that is.
         0 => {
-            *endless = true;
+            seen.end = IsoEnd::Endless;
             Step::Skip(u64::MAX)
         }
         _ => match size.checked_sub(header as u64) {
@@ -451,12 +502,14 @@ fn riff(bytes: &[u8]) -> Step {
     const HEADER: usize = 12;
     /// The form and one chunk's header.
     const LEAST: u32 = 12;
+    /// From here on a size is a mark: encoders that stream write the largest one that they can, less some headers.
+    const MARK: u32 = 0x7fff_0000;
     if bytes.len() < HEADER {
         return Step::Gather(HEADER);
     }
     match u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) {
         // Encoders that stream do not know the size and leave a mark of it.
-        0 | u32::MAX => Step::Lost,
+        0 | MARK.. => Step::Lost,
         size if size < LEAST => Step::Broken("a readable RIFF chunk"),
         size => Step::SkipToEnd(u64::from(size) - 4),
     }
@@ -575,12 +628,46 @@ mod tests {
             // Before its first eight bytes nothing shows that it is an MP4.
             assert!((8..file.len()).all(|end| is_cut(&file[..end])), "{boxes:?}");
         }
-        assert_eq!(completeness(&mp4(&[moov, b"\0\0\0\x08moof", mdat])), Whole);
         assert!(is_cut(&mp4(&[moov])) && is_cut(&mp4(&[mdat])) && is_cut(&mp4(&[])));
         assert_eq!(completeness(&mp4(&[moov, b"\0\0\0\0mdatwhatever"])), Untold);
         assert!(is_cut(&mp4(&[moov, b"\0\0\0\x07mdat"])));
         assert!(is_cut(&mp4(&[moov, b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x0f"])));
         assert!(is_cut(&mp4(&[moov, b"\0\0\0\x01mdat\xff\xff\xff\xff\xff\xff\xff\xff"])));
+    }
+
+    /// As streams are recorded: a header without samples, then fragments until the recording ends.
+    #[test]
+    fn a_fragmented_mp4_is_whole_where_its_index_closes_it_and_elsewhere_nothing_tells() {
+        let moov = b"\0\0\0\x0amoovxx".as_slice();
+        let fragment = b"\0\0\0\x0amoofxx".as_slice();
+        let (mdat, mfra): (&[u8], &[u8]) = (b"\0\0\0\x0bmdatxyz", b"\0\0\0\x09mfrax");
+        let free = b"\0\0\0\x08free".as_slice();
+        let table: [(&[&[u8]], Completeness); 8] = [
+            (&[moov, fragment, mdat, mfra], Whole),
+            (&[moov, fragment, mdat, fragment, mdat, mfra, free], Whole),
+            (&[moov, fragment, mdat], Untold),
+            (&[moov, fragment, mdat, fragment, mdat], Untold),
+            (&[moov, fragment, mdat, fragment], Untold),
+            (&[moov, fragment, mdat, mfra, fragment, mdat], Untold),
+            (&[moov, fragment], Cut("the media data (mdat)")),
+            (&[moov, mdat], Whole),
+        ];
+        for (boxes, want) in table {
+            assert_eq!(completeness(&mp4(boxes)), want, "{:?}", boxes.concat());
+        }
+        let file = mp4(&[moov, fragment, mdat, mfra]);
+        assert!((1..mfra.len()).all(|missing| completeness(&file[..file.len() - missing]) != Whole));
+    }
+
+    #[test]
+    fn a_few_bytes_behind_an_mp4_are_too_few_for_a_box_and_tell_nothing() {
+        let (moov, mdat): (&[u8], &[u8]) = (b"\0\0\0\x0amoovxx", b"\0\0\0\x0bmdatxyz");
+        for behind in 1..8 {
+            assert_eq!(completeness(&mp4(&[moov, mdat, &b"\n\0\0\0\0\0\0"[..behind]])), Untold, "{behind}");
+            assert!(is_cut(&mp4(&[moov, &mdat[..behind]])));
+        }
+        assert!(is_cut(&mp4(&[moov, mdat, b"\0\0\0\x09free"])), "a box that has begun");
+        assert!(is_cut(&mp4(&[moov, mdat, b"\0\0\0\x01free\0"])), "a long header that has begun");
     }
 
     #[test]
@@ -629,6 +716,11 @@ mod tests {
         is_whole_to_its_last_byte(b"RIFF\x0c\0\0\0WEBPVP8 \0\0\0\0");
         assert_eq!(completeness(b"RIFF\xff\xff\xff\xffWAVEdata"), Untold);
         assert_eq!(completeness(b"RIFF\0\0\0\0WAVEdata"), Untold);
+        for unknown in [0x7fff_0000_u32, 0x7fff_f024, 0x7fff_ffff, 0x8000_0000, 0xffff_0000] {
+            let file = [b"RIFF".as_slice(), &unknown.to_le_bytes(), b"WAVEdata"].concat();
+            assert_eq!(completeness(&file), Untold, "{unknown:#x}");
+        }
+        assert!(is_cut(b"RIFF\xff\xff\xfe\x7fWAVEdata"));
         assert!(is_cut(b"RIFF\x04\0\0\0WAVE"));
         is_whole_to_its_last_byte(b"glTF\x02\0\0\0\x10\0\0\0abcd");
         assert!(is_cut(b"glTF\x02\0\0\0\x0b\0\0\0"));

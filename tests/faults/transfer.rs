@@ -137,13 +137,17 @@ fn a_body_that_ends_with_its_connection_is_taken_only_where_the_container_tells_
         let world = one_source(until_close(&whole).cut_at(40_000).ranges(Ranges::Ignored), whole);
         world.get(&["147"]).args(&SOON).run().exits(4);
     }
-    let untold = Content::unknown(1, 60_000);
-    let world = one_source(until_close(&untold), untold.clone());
-    world.get(&["147"]).args(&SOON).run().exits(4);
-    assert_eq!(world.names("147"), ["manifest.json"]);
-    let world = one_source(Answer::file(&untold), untold.clone());
-    world.get(&["147"]).args(&SOON).run().exits(0);
-    world.holds("147", 0, &untold);
+    let boxes = b"\0\0\0\x10ftypisomxxxx\0\0\0\x08moov\0\0\0\x08moof\0\0\0\x0cmdatwxyz";
+    let (fragments, padded) =
+        (Content::of(boxes), [Content::mp4(1, 60_000).bytes(), b"\r\n".into()].concat());
+    for untold in [Content::unknown(1, 60_000), fragments, Content::of(padded)] {
+        let world = one_source(until_close(&untold), untold.clone());
+        world.get(&["147"]).args(&SOON).run().exits(4);
+        assert_eq!(world.names("147"), ["manifest.json"]);
+        let world = one_source(Answer::file(&untold), untold.clone());
+        world.get(&["147"]).args(&SOON).run().exits(0);
+        world.holds("147", 0, &untold);
+    }
 }
 
 #[test]
