@@ -84,6 +84,13 @@ const SHAPES: &[(&str, &str)] = &[
     ("success-proxy-empty.json", "done 0: M/a.mp4 | -"),
     ("success-proxy-identical.json", "done 0: M/a.mp4 | -, 1: M/b.mp4 | P/b.mp4"),
     ("success-proxy-shorter.json", "done 0: M/a.mp4 | P/a.mp4, 1: M/b.mp4 | -, 2: M/c.mp4 | -"),
+    ("success-proxy-of-the-second.json", "done 0: M/a.mp4 | -, 1: M/b.mp4 | P/b.mp4"),
+    // What has no namesake stands where it stands, unless a namesake has that place.
+    (
+        "success-proxy-without-the-first.json",
+        "done 0: M/a.mp4 | P/a.mp4, 1: M/b.mp4 | P/b.mp4?sig=1, 2: M/c.mp4 | -",
+    ),
+    ("success-proxy-of-one-name.json", "done 0: M/1/a.mp4 | -, 1: M/2/a.mp4 | P/a.mp4, 2: M/c.mp4 | P/c.mp4"),
     ("success-proxy-longer.json", "done 0: M/a.mp4 | P/a.mp4"),
     ("success-proxy-with-gap.json", "done 0: M/a.mp4 | -, 1: M/b.mp4 | P/b.mp4"),
     ("success-proxy-only.json", "done 0: - | P/a.mp4, 1: - | P/b.mp4"),
