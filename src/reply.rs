@@ -64,6 +64,7 @@
 
 mod links;
 mod record;
+mod repair;
 mod words;
 
 use std::time::Duration;
@@ -247,13 +248,22 @@ fn read(head: &Head<'_>, body: &[u8]) -> Result<Map<String, Value>, String> {
     if text.iter().filter(|byte| **byte == b',').nth(COMMAS_MAX).is_some() {
         return Err("it has more values than any real answer".into());
     }
-    match serde_json::from_slice(text) {
+    match json(text) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(format!("it is no JSON object: {}", beginning(text))),
         Err(_) if text.starts_with(b"<") => Err(format!("it is a page, not JSON: {}", beginning(text))),
         Err(error) if error.is_eof() => Err(format!("it is cut short: {}", beginning(text))),
         Err(error) => Err(format!("it is not JSON ({error}): {}", beginning(text))),
     }
+}
+
+/// Reads JSON, and what is almost JSON only where nothing else reads it.
+fn json(text: &[u8]) -> serde_json::Result<Value> {
+    let strict = serde_json::from_slice(text);
+    if strict.is_ok() || !text.starts_with(b"{") {
+        return strict;
+    }
+    repair::repaired(text).map_or(strict, |text| serde_json::from_slice(&text))
 }
 
 /// The first bytes of a body, for people.

@@ -111,6 +111,11 @@ const SHAPES: &[(&str, &str)] = &[
         "success-mixed-types.json",
         "done 0: M/a.mp4 | -, 1: unusable \"\" | -, 2: unusable \"\" | -, 3: unusable \"\" | -, 4: unusable \"\" | -",
     ),
+    // Done, and almost JSON.
+    ("success-odd-lone-surrogates.json", "done 0: M/a.mp4 | -"),
+    ("success-odd-latin-1.txt", "done 0: M/a.mp4 | -"),
+    ("success-odd-control-characters.txt", "done 0: M/a.mp4 | -"),
+    ("success-odd-numbers.txt", "done 0: M/a.mp4 | -"),
     // Done, but without a link yet.
     ("success-output-absent.json", "NoOutputYet"),
     ("success-output-empty.json", "NoOutputYet"),
@@ -209,6 +214,10 @@ const SHAPES: &[(&str, &str)] = &[
         "Malformed: it is cut short: {\"status\": \"success\", \"id\": 52120, \"output\": [\"https://media",
     ),
     ("truncated-in-a-query.txt", "Malformed: it is cut short: {\"output\": [\"https://m.example/a"),
+    (
+        "truncated-behind-something-odd.txt",
+        "Malformed: it is cut short: {\"status\": \"success\", \"meta\": {\"prompt\": \"caf\u{fffd}\", \"scale\": Na",
+    ),
     ("empty.txt", "Malformed: it is empty"),
     ("blank.txt", "Malformed: it is empty"),
     (
