@@ -63,6 +63,7 @@
 
 pub mod census;
 pub mod closure;
+pub mod coding;
 pub mod digests;
 pub mod engine;
 pub mod event;

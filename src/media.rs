@@ -154,7 +154,7 @@ fn magic(head: &[u8]) -> Option<MediaKind> {
         () if at(4, b"ftyp") => brand(head.get(8..12).unwrap_or_default()),
         () if at(4, b"moov") || at(4, b"wide") || at(4, b"mdat") && head.len() >= 16 => MediaKind::Mov,
         () if at(0, b"ID3") => MediaKind::Mp3,
-        () if is_mpeg_audio(head) => MediaKind::Mp3,
+        () if is_mpeg_audio(head) && !is_wide_text(head) => MediaKind::Mp3,
         () => return None,
     })
 }
@@ -182,6 +182,16 @@ fn is_mpeg_audio(head: &[u8]) -> bool {
     layer_and_version && third >> 4 != 0xf && third >> 4 != 0 && third & 0x0c != 0x0c
 }
 
+/// The mark of UTF-16 is a sync word of MPEG audio too; letters with zeros between them are no audio.
+fn is_wide_text(head: &[u8]) -> bool {
+    /// As many letters as no frame begins with.
+    const LETTERS: usize = 4;
+    let Some(text) = head.strip_prefix(UTF16_LE_MARK) else { return false };
+    let (units, _) = text.as_chunks();
+    units.len() >= LETTERS
+        && units[..LETTERS].iter().all(|[low, high]| low.is_ascii() && *low != 0 && *high == 0)
+}
+
 /// Tags with which pages begin, their own or a template's.
 const HTML: &[&str] = &[
     "<!doctype html",
@@ -191,28 +201,78 @@ const HTML: &[&str] = &[
     "<title",
     "<script",
     "<meta",
+    "<link",
     "<style",
     "<div",
+    "<span",
     "<center",
+    "<font",
+    "<iframe",
     "<h1",
+    "<h2",
+    "<h3",
+    "<pre",
     "<p>",
+    "<p ",
+    "<b>",
     "<br",
     "<table",
     "<a ",
 ];
+/// Tags with which other documents begin; S3 and its like answer with the third.
+const XML: &[&str] = &["<?xml", "<!doctype", "<error", "<svg", "<rss", "<feed"];
 
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
+const UTF16_LE_MARK: &[u8] = b"\xff\xfe";
+const UTF16_BE_MARK: &[u8] = b"\xfe\xff";
+
+/// The document that begins here. Tags are looked for in the bytes as they stand: pages come in Latin-1 too, and with
+/// stray bytes in them, and no media begins with a tag. Only what looks like JSON has to be text.
 fn document(head: &[u8]) -> Option<NotMedia> {
-    let text = text_of(head)?;
-    let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n', '\u{c}']);
-    let lower = text.to_ascii_lowercase();
-    let begins = |tags: &[&str]| tags.iter().any(|tag| lower.starts_with(tag));
-    match () {
-        () if begins(HTML) => Some(NotMedia::Html),
-        () if begins(&["<!--"]) => Some(if lower.contains("<html") { NotMedia::Html } else { NotMedia::Xml }),
-        () if begins(&["<?xml", "<!doctype", "<svg", "<error", "<rss", "<feed"]) => Some(NotMedia::Xml),
-        () if looks_like_json(text) => Some(NotMedia::Json),
-        () => None,
+    let decoded = utf16(head);
+    let head = decoded.as_deref().map_or(head, str::as_bytes);
+    let head = &head[blank_bytes(head)..];
+    let begins = |tags: &[&str]| tags.iter().any(|tag| begins_with(head, tag));
+    match head.first()? {
+        b'<' if begins(HTML) => Some(NotMedia::Html),
+        b'<' if begins(&["<!--"]) => {
+            let page = head.windows("<html".len()).any(|window| begins_with(window, "<html"));
+            Some(if page { NotMedia::Html } else { NotMedia::Xml })
+        }
+        b'<' if begins(XML) => Some(NotMedia::Xml),
+        b'{' | b'[' => text_of(head).filter(|text| looks_like_json(text)).map(|_| NotMedia::Json),
+        _ => None,
     }
+}
+
+/// Whether the bytes begin with this tag, in whatever case it is written.
+fn begins_with(bytes: &[u8], tag: &str) -> bool {
+    bytes.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag.as_bytes()))
+}
+
+/// A head in UTF-16, as its mark says, with what is no text in it replaced.
+fn utf16(head: &[u8]) -> Option<String> {
+    let read = match head.get(..2)? {
+        UTF16_LE_MARK => u16::from_le_bytes,
+        UTF16_BE_MARK => u16::from_be_bytes,
+        _ => return None,
+    };
+    let (units, _) = head[2..].as_chunks();
+    let letters = char::decode_utf16(units.iter().map(|unit| read(*unit)));
+    Some(letters.map(|letter| letter.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
+}
+
+/// How many bytes at the beginning are a mark of UTF-8 or white space.
+fn blank_bytes(head: &[u8]) -> usize {
+    let marked = if head.starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 };
+    let blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0c);
+    marked + head[marked..].iter().take_while(blank).count()
+}
+
+/// How many bytes of white space a head begins with, without the mark of UTF-16 that tells how to read them.
+fn blank_units(head: &[u8]) -> std::ops::Range<usize> {
+    let Some(text) = utf16(head) else { return 0..blank_bytes(head) };
+    2..2 + 2 * blank_bytes(text.as_bytes())
 }
 
 /// The head as text; `None` where it holds what no text holds. A character cut by the head's end is no fault.
@@ -372,6 +432,38 @@ mod tests {
         ];
         for (head, want) in table {
             assert_eq!(sniff(head), want, "{:?}", String::from_utf8_lossy(head));
+        }
+    }
+
+    #[test]
+    fn a_page_is_told_in_any_encoding_and_with_any_bytes_in_it() {
+        let html = Sniff::NotMedia(NotMedia::Html);
+        let xml = Sniff::NotMedia(NotMedia::Xml);
+        let wide = |mark: &[u8], text: &str, bytes: fn(u16) -> [u8; 2]| {
+            [mark, &text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>()].concat()
+        };
+        let table: [(Vec<u8>, Sniff); 17] = [
+            (b"<!DOCTYPE html><title>Acc\xe8s refus\xe9".to_vec(), html),
+            (b"<html><body>gone\0</body>".to_vec(), html),
+            (b"<pre>Not Found</pre>".to_vec(), html),
+            (b"<H2>403 Forbidden</H2>".to_vec(), html),
+            (b"<p class=x>gone".to_vec(), html),
+            (b"<!-- caf\xe9 --><HTML>".to_vec(), html),
+            (b"<?xml version='1.0' encoding='latin1'?><m>caf\xe9</m>".to_vec(), xml),
+            (wide(b"\xff\xfe", "\r\n<!DOCTYPE HTML>\u{e9}", u16::to_le_bytes), html),
+            (wide(b"\xfe\xff", "<html>", u16::to_be_bytes), html),
+            (wide(b"\xfe\xff", "<?xml version='1.0'?>", u16::to_be_bytes), xml),
+            (wide(b"\xff\xfe", " <html>", u16::to_le_bytes), html),
+            (wide(b"\xff\xfe", "a fox", u16::to_le_bytes), Sniff::Unknown),
+            (b"\xff\xfea\0\0\0\0\0\0\0\0\0".to_vec(), Sniff::Kind(MediaKind::Mp3)),
+            (b"\xff\xfe".to_vec(), Sniff::Unknown),
+            (b"\xff\xfe<".to_vec(), Sniff::Unknown),
+            // A cut of a page's first tag is none yet, and neither is arithmetic.
+            (b"<ht".to_vec(), Sniff::Unknown),
+            (b"<3 foxes".to_vec(), Sniff::Unknown),
+        ];
+        for (head, want) in table {
+            assert_eq!(sniff(&head), want, "{:?}", String::from_utf8_lossy(&head));
         }
     }
 

@@ -37,15 +37,20 @@
 //!
 //! | `status` | the text | cause |
 //! | --- | --- | --- |
-//! | `failed`, `error`, absent | begins with the words of a known refusal, or asks to try again in some time | that refusal's |
-//! | `failed`, `error`, absent | speaks of a 5xx | server error |
+//! | `failed`, `error`, absent | begins with the words of a known refusal | that refusal's |
+//! | `failed`, `error` without an `id` | is the bare word of one (`Unauthorized`, `Not found`) | that refusal's |
+//! | absent | begins with such a word | that refusal's |
+//! | `failed`, `error` with an `id` | speaks of a 5xx, and of no URL | server error |
+//! | `failed`, `error` without an `id`, absent | speaks of a 5xx | server error |
+//! | `failed`, `error` without an `id`, absent | asks to try again in some time | rate limited |
 //! | `failed`, `error`, absent | an object of lists of complaints, field by field | rejected |
 //! | `failed`, `error` | any other, or none | job failed |
 //! | absent, or no word | any other, or none | malformed |
 //! | any other word | | the call did not fail |
 //!
 //! So a job is called failed only where the service says so of the job itself: a gateway's trouble passes, and the clip
-//! behind it has been paid for.
+//! behind it has been paid for. And a job that failed over its own inputs ends alone: an answer that names its job has
+//! passed the gates at which keys and credits are looked at.
 //!
 //! # What the job's answer is
 //!
@@ -59,6 +64,7 @@
 
 mod links;
 mod record;
+mod repair;
 mod words;
 
 use std::time::Duration;
@@ -66,6 +72,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::coding;
 use crate::job::without_secrets;
 use crate::retry::{Cause, Failure};
 
@@ -81,7 +88,7 @@ const COMMAS_MAX: usize = 100_000;
 pub struct Head<'a> {
     /// The HTTP status.
     pub status: u16,
-    /// The `Content-Encoding` header.
+    /// The `Content-Encoding` header, its lines as one list.
     pub content_encoding: Option<&'a str>,
     /// The `Retry-After` header.
     pub retry_after: Option<&'a str>,
@@ -231,9 +238,8 @@ fn bare_detail(status: u16, cause: Cause, body: &[u8]) -> String {
 }
 
 fn read(head: &Head<'_>, body: &[u8]) -> Result<Map<String, Value>, String> {
-    let encoding = head.content_encoding.map_or("", str::trim);
-    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
-        return Err(format!("it is encoded ({}), which was not asked for", words::short(encoding)));
+    if let Some(coding) = coding::named(head.content_encoding.map(str::as_bytes)) {
+        return Err(format!("it is encoded ({coding}), which was not asked for"));
     }
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     if text.is_empty() {
@@ -242,13 +248,22 @@ fn read(head: &Head<'_>, body: &[u8]) -> Result<Map<String, Value>, String> {
     if text.iter().filter(|byte| **byte == b',').nth(COMMAS_MAX).is_some() {
         return Err("it has more values than any real answer".into());
     }
-    match serde_json::from_slice(text) {
+    match json(text) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(format!("it is no JSON object: {}", beginning(text))),
         Err(_) if text.starts_with(b"<") => Err(format!("it is a page, not JSON: {}", beginning(text))),
         Err(error) if error.is_eof() => Err(format!("it is cut short: {}", beginning(text))),
         Err(error) => Err(format!("it is not JSON ({error}): {}", beginning(text))),
     }
+}
+
+/// Reads JSON, and what is almost JSON only where nothing else reads it.
+fn json(text: &[u8]) -> serde_json::Result<Value> {
+    let strict = serde_json::from_slice(text);
+    if strict.is_ok() || !text.starts_with(b"{") {
+        return strict;
+    }
+    repair::repaired(text).map_or(strict, |text| serde_json::from_slice(&text))
 }
 
 /// The first bytes of a body, for people.
@@ -269,7 +284,8 @@ fn refusal(http: u16, fields: &Map<String, Value>) -> Option<Cause> {
         .chain(codes.into_iter().flatten().map(Says::of_code))
         .chain(status.filter(|status| status.is_number()).map(Says::of_code));
     let text = words::text(fields);
-    let speaks_of_trouble = text.as_deref().is_some_and(words::is_trouble);
+    let about = words::About::of(fields);
+    let speaks_of_trouble = text.as_deref().is_some_and(|text| words::is_trouble(text, about));
     let mut refused = false;
     for says in in_order {
         match says {
@@ -279,7 +295,7 @@ fn refusal(http: u16, fields: &Map<String, Value>) -> Option<Cause> {
             Says::Nothing => {}
         }
     }
-    let by_text = text.as_deref().and_then(words::cause_of_text);
+    let by_text = text.as_deref().and_then(|text| words::cause_of_text(text, about));
     match words::status(fields).as_deref() {
         _ if refused => by_text.or(Some(Cause::Rejected)),
         Some("failed" | "error") | None if words::complains(fields) => Some(Cause::Rejected),

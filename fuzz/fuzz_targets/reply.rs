@@ -33,7 +33,8 @@ fn head(status: u16) -> Head<'static> {
 
 fn assert_sound(body: &[u8], done: &Done) {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
-    let answer: Value = serde_json::from_slice(body).expect("it was read");
+    // What is only almost JSON was read all the same, and has no strict reading to be compared with.
+    let Ok(answer) = serde_json::from_slice::<Value>(body) else { return };
     let mut named = BTreeSet::new();
     for field in ["output", "links", "link", "proxy_links", "extra_assets"] {
         gather(&answer[field], &mut named);

@@ -4,7 +4,7 @@
 //! gathers a header, lets the format's own function read it, and skips; so it does not matter how the bytes are cut
 //! into chunks, and payload is never looked at, except in JPEG, whose image data has to be searched for its end.
 
-use super::{MediaKind, SNIFF_BYTES, Sniff, sniff};
+use super::{MediaKind, SNIFF_BYTES, Sniff, blank_units, document, magic};
 
 /// Whether a file is whole, as far as its own structure tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub fn judge(bytes: &[u8]) -> Verdict {
 #[derive(Clone, Debug)]
 pub struct Walker {
     head: Vec<u8>,
+    /// Whether the file began with white space that is no longer in the head.
+    blank: bool,
     sniff: Option<Sniff>,
     steps: Option<Steps>,
     bytes: u64,
@@ -55,7 +57,7 @@ impl Walker {
     /// A walker that has seen nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self { head: Vec::with_capacity(SNIFF_BYTES), sniff: None, steps: None, bytes: 0 }
+        Self { head: Vec::with_capacity(SNIFF_BYTES), blank: false, sniff: None, steps: None, bytes: 0 }
     }
 
     /// Takes the next bytes.
@@ -67,13 +69,17 @@ impl Walker {
             }
             return;
         }
-        let (head, rest) = chunk.split_at(chunk.len().min(SNIFF_BYTES - self.head.len()));
-        self.head.extend_from_slice(head);
-        if self.head.len() == SNIFF_BYTES {
-            self.decide();
-            if let Some(steps) = &mut self.steps {
-                steps.feed(rest);
+        let mut rest = chunk;
+        while self.sniff.is_none() && !rest.is_empty() {
+            let (head, later) = rest.split_at(rest.len().min(SNIFF_BYTES - self.head.len()));
+            self.head.extend_from_slice(head);
+            rest = later;
+            if self.head.len() == SNIFF_BYTES {
+                self.decide_or_look_further();
             }
+        }
+        if let Some(steps) = &mut self.steps {
+            steps.feed(rest);
         }
     }
 
@@ -97,8 +103,23 @@ impl Walker {
         Verdict { sniff: self.sniff.unwrap_or(Sniff::Unknown), completeness, bytes: self.bytes }
     }
 
+    /// Decides on a full head, unless it begins with white space: templates of pages leave any amount of it before
+    /// their first tag. No media begins so, but for what its magic shows before the white space is dropped.
+    fn decide_or_look_further(&mut self) {
+        let blank = blank_units(&self.head);
+        if blank.is_empty() || !self.blank && magic(&self.head).is_some() {
+            return self.decide();
+        }
+        self.head.drain(blank);
+        self.blank = true;
+    }
+
     fn decide(&mut self) {
-        let sniffed = sniff(&self.head);
+        let kind = if self.blank { None } else { magic(&self.head) };
+        let sniffed = match kind {
+            Some(kind) => Sniff::Kind(kind),
+            None => document(&self.head).map_or(Sniff::Unknown, Sniff::NotMedia),
+        };
         self.sniff = Some(sniffed);
         if let Sniff::Kind(kind) = sniffed
             && let Some(format) = Format::of(kind)
@@ -189,19 +210,56 @@ impl Steps {
     }
 
     fn finish(&self) -> Completeness {
-        self.ended.unwrap_or_else(|| self.format.at_end(self.gathered.is_empty() && self.skip == 0))
+        self.ended.unwrap_or_else(|| {
+            self.format.at_end(match (self.skip, self.gathered.len()) {
+                (0, 0) => Place::Between,
+                (0, bytes) => Place::Header(bytes),
+                _ => Place::Payload,
+            })
+        })
     }
 }
 
 #[derive(Clone, Debug)]
 enum Format {
     Gif(Gif),
-    Iso { moov: bool, media: bool, endless: bool },
+    Iso(Iso),
     Png,
     Jpeg { state: Jpeg, image: bool },
     Ebml { live: bool, any: bool },
     Riff,
     Glb,
+}
+
+/// Which boxes of the ISO container were seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Iso {
+    moov: bool,
+    media: bool,
+    end: IsoEnd,
+}
+
+/// Whether an ISO container tells its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum IsoEnd {
+    /// With its last box.
+    #[default]
+    Told,
+    /// A fragment came, and no index of all fragments behind it: any number of fragments may follow.
+    Open,
+    /// A box goes on to the end of the file, wherever that is.
+    Endless,
+}
+
+/// Where in a container its bytes end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Between two elements.
+    Between,
+    /// After so many bytes of an element's header.
+    Header(usize),
+    /// Within an element.
+    Payload,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -225,9 +283,7 @@ impl Format {
     fn of(kind: MediaKind) -> Option<Self> {
         Some(match kind {
             MediaKind::Gif => Self::Gif(Gif::Screen),
-            MediaKind::Mp4 | MediaKind::Mov | MediaKind::M4a | MediaKind::Avif => {
-                Self::Iso { moov: false, media: false, endless: false }
-            }
+            MediaKind::Mp4 | MediaKind::Mov | MediaKind::M4a | MediaKind::Avif => Self::Iso(Iso::default()),
             MediaKind::Png => Self::Png,
             MediaKind::Jpeg => Self::Jpeg { state: Jpeg::Marker, image: false },
             MediaKind::WebM | MediaKind::Mkv => Self::Ebml { live: false, any: false },
@@ -244,7 +300,7 @@ impl Format {
     fn look(&mut self, bytes: &[u8]) -> Step {
         match self {
             Self::Gif(state) => gif(state, bytes),
-            Self::Iso { moov, media, endless } => iso(moov, media, endless, bytes),
+            Self::Iso(seen) => iso(seen, bytes),
             Self::Png => png(bytes),
             Self::Jpeg { state, image } => jpeg(state, image, bytes),
             Self::Ebml { live, any } => ebml(live, any, bytes),
@@ -253,18 +309,14 @@ impl Format {
         }
     }
 
-    /// The verdict where the bytes end and the container did not; `between` says that no element was under way.
-    fn at_end(&self, between: bool) -> Completeness {
+    /// The verdict where the bytes end and the container did not.
+    fn at_end(&self, place: Place) -> Completeness {
         match self {
             Self::Gif(_) => Completeness::Cut("the GIF trailer"),
-            Self::Iso { moov: true, media: true, endless: false } if between => Completeness::Whole,
-            Self::Iso { moov: true, media: true, endless: true } => Completeness::Untold,
-            Self::Iso { moov: false, .. } => Completeness::Cut("the movie header (moov)"),
-            Self::Iso { media: false, .. } => Completeness::Cut("the media data (mdat)"),
-            Self::Iso { .. } => Completeness::Cut("the end of a box"),
+            Self::Iso(seen) => seen.at_end(place),
             Self::Png => Completeness::Cut("the PNG end chunk"),
             Self::Jpeg { .. } => Completeness::Cut("the JPEG end marker"),
-            Self::Ebml { live: true, any: true } if between => Completeness::Untold,
+            Self::Ebml { live: true, any: true } if place == Place::Between => Completeness::Untold,
             Self::Ebml { .. } => Completeness::Cut("the end of the segment"),
             Self::Riff => Completeness::Cut("the end of the RIFF chunk"),
             Self::Glb => Completeness::Cut("the end of the glTF chunks"),
@@ -307,24 +359,44 @@ fn gif(state: &mut Gif, bytes: &[u8]) -> Step {
     }
 }
 
-fn iso(moov: &mut bool, media: &mut bool, endless: &mut bool, bytes: &[u8]) -> Step {
+impl Iso {
+    /// The size and the name of a box.
     const HEADER: usize = 8;
+    /// The same, with the size behind the name.
     const LARGE_HEADER: usize = 16;
-    let Some((size, kind)) = size_and_name(bytes) else { return Step::Gather(HEADER) };
-    let (size, header) = match (size, bytes[HEADER..].first_chunk()) {
-        (1, None) => return Step::Gather(LARGE_HEADER),
-        (1, Some(large)) => (u64::from_be_bytes(*large), LARGE_HEADER),
-        (size, _) => (size.into(), HEADER),
+
+    fn at_end(self, place: Place) -> Completeness {
+        match place {
+            _ if !self.moov => Completeness::Cut("the movie header (moov)"),
+            _ if !self.media => Completeness::Cut("the media data (mdat)"),
+            _ if self.end == IsoEnd::Endless => Completeness::Untold,
+            Place::Between if self.end == IsoEnd::Open => Completeness::Untold,
+            Place::Between => Completeness::Whole,
+            // All that a player needs is here; whether these are a box that is cut or somebody's padding nothing tells.
+            Place::Header(bytes) if bytes < Self::HEADER => Completeness::Untold,
+            Place::Header(_) | Place::Payload => Completeness::Cut("the end of a box"),
+        }
+    }
+}
+
+fn iso(seen: &mut Iso, bytes: &[u8]) -> Step {
+    let Some((size, kind)) = size_and_name(bytes) else { return Step::Gather(Iso::HEADER) };
+    let (size, header) = match (size, bytes[Iso::HEADER..].first_chunk()) {
+        (1, None) => return Step::Gather(Iso::LARGE_HEADER),
+        (1, Some(large)) => (u64::from_be_bytes(*large), Iso::LARGE_HEADER),
+        (size, _) => (size.into(), Iso::HEADER),
     };
     match kind {
-        b"moov" | b"meta" => *moov = true,
-        b"mdat" | b"moof" | b"idat" => *media = true,
+        b"moov" | b"meta" => seen.moov = true,
+        b"mdat" | b"idat" => seen.media = true,
+        b"moof" => seen.end = IsoEnd::Open,
+        b"mfra" => seen.end = IsoEnd::Told,
         _ => {}
     }
     match size {
         // To the end of the file, wherever that is.
         0 => {
-            *endless = true;
+            seen.end = IsoEnd::Endless;
             Step::Skip(u64::MAX)
         }
         _ => match size.checked_sub(header as u64) {
@@ -430,12 +502,14 @@ fn riff(bytes: &[u8]) -> Step {
     const HEADER: usize = 12;
     /// The form and one chunk's header.
     const LEAST: u32 = 12;
+    /// From here on a size is a mark: encoders that stream write the largest one that they can, less some headers.
+    const MARK: u32 = 0x7fff_0000;
     if bytes.len() < HEADER {
         return Step::Gather(HEADER);
     }
     match u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) {
         // Encoders that stream do not know the size and leave a mark of it.
-        0 | u32::MAX => Step::Lost,
+        0 | MARK.. => Step::Lost,
         size if size < LEAST => Step::Broken("a readable RIFF chunk"),
         size => Step::SkipToEnd(u64::from(size) - 4),
     }
@@ -554,12 +628,46 @@ mod tests {
             // Before its first eight bytes nothing shows that it is an MP4.
             assert!((8..file.len()).all(|end| is_cut(&file[..end])), "{boxes:?}");
         }
-        assert_eq!(completeness(&mp4(&[moov, b"\0\0\0\x08moof", mdat])), Whole);
         assert!(is_cut(&mp4(&[moov])) && is_cut(&mp4(&[mdat])) && is_cut(&mp4(&[])));
         assert_eq!(completeness(&mp4(&[moov, b"\0\0\0\0mdatwhatever"])), Untold);
         assert!(is_cut(&mp4(&[moov, b"\0\0\0\x07mdat"])));
         assert!(is_cut(&mp4(&[moov, b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x0f"])));
         assert!(is_cut(&mp4(&[moov, b"\0\0\0\x01mdat\xff\xff\xff\xff\xff\xff\xff\xff"])));
+    }
+
+    /// As streams are recorded: a header without samples, then fragments until the recording ends.
+    #[test]
+    fn a_fragmented_mp4_is_whole_where_its_index_closes_it_and_elsewhere_nothing_tells() {
+        let moov = b"\0\0\0\x0amoovxx".as_slice();
+        let fragment = b"\0\0\0\x0amoofxx".as_slice();
+        let (mdat, mfra): (&[u8], &[u8]) = (b"\0\0\0\x0bmdatxyz", b"\0\0\0\x09mfrax");
+        let free = b"\0\0\0\x08free".as_slice();
+        let table: [(&[&[u8]], Completeness); 8] = [
+            (&[moov, fragment, mdat, mfra], Whole),
+            (&[moov, fragment, mdat, fragment, mdat, mfra, free], Whole),
+            (&[moov, fragment, mdat], Untold),
+            (&[moov, fragment, mdat, fragment, mdat], Untold),
+            (&[moov, fragment, mdat, fragment], Untold),
+            (&[moov, fragment, mdat, mfra, fragment, mdat], Untold),
+            (&[moov, fragment], Cut("the media data (mdat)")),
+            (&[moov, mdat], Whole),
+        ];
+        for (boxes, want) in table {
+            assert_eq!(completeness(&mp4(boxes)), want, "{:?}", boxes.concat());
+        }
+        let file = mp4(&[moov, fragment, mdat, mfra]);
+        assert!((1..mfra.len()).all(|missing| completeness(&file[..file.len() - missing]) != Whole));
+    }
+
+    #[test]
+    fn a_few_bytes_behind_an_mp4_are_too_few_for_a_box_and_tell_nothing() {
+        let (moov, mdat): (&[u8], &[u8]) = (b"\0\0\0\x0amoovxx", b"\0\0\0\x0bmdatxyz");
+        for behind in 1..8 {
+            assert_eq!(completeness(&mp4(&[moov, mdat, &b"\n\0\0\0\0\0\0"[..behind]])), Untold, "{behind}");
+            assert!(is_cut(&mp4(&[moov, &mdat[..behind]])));
+        }
+        assert!(is_cut(&mp4(&[moov, mdat, b"\0\0\0\x09free"])), "a box that has begun");
+        assert!(is_cut(&mp4(&[moov, mdat, b"\0\0\0\x01free\0"])), "a long header that has begun");
     }
 
     #[test]
@@ -608,6 +716,11 @@ mod tests {
         is_whole_to_its_last_byte(b"RIFF\x0c\0\0\0WEBPVP8 \0\0\0\0");
         assert_eq!(completeness(b"RIFF\xff\xff\xff\xffWAVEdata"), Untold);
         assert_eq!(completeness(b"RIFF\0\0\0\0WAVEdata"), Untold);
+        for unknown in [0x7fff_0000_u32, 0x7fff_f024, 0x7fff_ffff, 0x8000_0000, 0xffff_0000] {
+            let file = [b"RIFF".as_slice(), &unknown.to_le_bytes(), b"WAVEdata"].concat();
+            assert_eq!(completeness(&file), Untold, "{unknown:#x}");
+        }
+        assert!(is_cut(b"RIFF\xff\xff\xfe\x7fWAVEdata"));
         assert!(is_cut(b"RIFF\x04\0\0\0WAVE"));
         is_whole_to_its_last_byte(b"glTF\x02\0\0\0\x10\0\0\0abcd");
         assert!(is_cut(b"glTF\x02\0\0\0\x0b\0\0\0"));
@@ -639,6 +752,31 @@ mod tests {
         assert_eq!(walker.finish().completeness, Whole);
     }
 
+    #[test]
+    fn white_space_before_a_page_is_no_part_of_its_head() {
+        let html = Sniff::NotMedia(super::super::NotMedia::Html);
+        let wide = |text: &str| -> Vec<u8> {
+            [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+        };
+        let lines = "\r\n".repeat(3 * SNIFF_BYTES);
+        for (before, sniffed) in [
+            ([lines.as_bytes(), b"<html>gone".as_slice()].concat(), html),
+            ([b"\xef\xbb\xbf".as_slice(), lines.as_bytes(), b"<html>"].concat(), html),
+            (wide(&format!("{lines}<html>gone")), html),
+            ([lines.as_bytes(), b"a fox"].concat(), Sniff::Unknown),
+            // Behind white space nothing is where a container has it.
+            ([lines.as_bytes(), GIF].concat(), Sniff::Unknown),
+            (lines.clone().into_bytes(), Sniff::Unknown),
+        ] {
+            for behind in [0, SNIFF_BYTES, 5_000] {
+                let file = [before.as_slice(), &b"x".repeat(behind)].concat();
+                let verdict = judge(&file);
+                assert_eq!((verdict.sniff, verdict.bytes), (sniffed, file.len() as u64), "{behind}");
+                assert_eq!(verdict.completeness, Untold);
+            }
+        }
+    }
+
     const MAGICS: &[&[u8]] = &[
         b"GIF89a",
         b"\x89PNG\r\n\x1a\n",
@@ -648,6 +786,8 @@ mod tests {
         b"RIFF....WAVE",
         b"glTF",
         b"....ftyp",
+        b"\n",
+        b"\xff\xfe\n\0",
         b"",
     ];
 

@@ -154,7 +154,7 @@ impl Api {
         let header = |name: &HeaderName| text(headers, name).map(|text| self.redactor.text(text).into());
         Ok(Answer {
             status: response.status().as_u16(),
-            encoding: header(&CONTENT_ENCODING),
+            encoding: joined(headers, &CONTENT_ENCODING),
             retry_after: header(&RETRY_AFTER),
             rate_limit_reset: header(&HeaderName::from_static("x-ratelimit-reset")),
             body: self.redactor.bytes(&body).into(),
@@ -181,6 +181,13 @@ impl Answer {
             now_unix_s,
         }
     }
+}
+
+/// All lines of a header as one list, or `None` where it is not there.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+    let lines: Vec<_> = lines.collect();
+    (!lines.is_empty()).then(|| lines.join(","))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

@@ -24,6 +24,7 @@ use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, ClientBuilder};
 use url::Url;
 
+use crate::coding;
 use crate::digests::Named;
 use crate::job::Origin;
 use crate::lifetime::{self, Birth, Lesson};
@@ -261,10 +262,9 @@ impl Media {
     /// into another (RFC 9112, 6.3).
     fn unfit_framing(&self) -> Option<Failure> {
         let headers = self.response.headers();
-        let encoded = |name: &&HeaderValue| !name.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
-        if let Some(name) = headers.get_all(CONTENT_ENCODING).iter().find(encoded) {
-            let name = String::from_utf8_lossy(name.as_bytes());
-            return Some(Failure::new(Cause::Encoded, format!("Content-Encoding {name}")));
+        let encodings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+        if let Some(coding) = coding::named(encodings) {
+            return Some(Failure::new(Cause::Encoded, format!("Content-Encoding {coding}")));
         }
         let coded = headers.contains_key(TRANSFER_ENCODING);
         let why = match () {

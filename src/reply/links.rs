@@ -7,7 +7,7 @@
 //! `extra_assets` (textures of a 3D model) are outputs like the others and die with them, so their URLs follow at the end
 //! of the list: an archive that says "complete" and lacks them would be a lie.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use data_encoding::BASE64_NOPAD;
 use serde_json::{Map, Value};
@@ -38,11 +38,17 @@ const PLACES: usize = 1_000_000;
 /// | the first list has nothing, or there is none | none | `proxy_links`' |
 /// | the first list has a place with nothing in it, and so has `proxy_links` | unusable | none |
 /// | only `proxy_links` has such a place, and there is a first list | no output | |
+///
+/// Lists of different lengths do not stand side by side: there a proxy belongs to the output of its file's name, where
+/// exactly one has that name, and to the one at its place elsewhere.
 #[must_use]
 pub fn outputs(fields: &Map<String, Value>) -> Vec<Output> {
     let named = |name: &str| list(fields.get(name));
     let first = ["output", "links", "link"].into_iter().map(named).find(|list| !is_hollow(list));
     let mut proxies = named("proxy_links");
+    if let Some(first) = first.as_ref().filter(|first| !proxies.is_empty() && first.len() != proxies.len()) {
+        proxies = beside_namesakes(first, proxies);
+    }
     let mut outputs: Vec<Output> = match first {
         Some(first) => first
             .into_iter()
@@ -69,6 +75,33 @@ pub fn outputs(fields: &Map<String, Value>) -> Vec<Output> {
     outputs
 }
 
+/// The proxies with those of a name that exactly one output has at that output's place. The others stay where they are,
+/// but for those at a place that is taken.
+fn beside_namesakes(first: &List, proxies: List) -> List {
+    let (outputs, namesakes) = (by_name(first), by_name(&proxies));
+    let targets: HashMap<usize, usize> = namesakes
+        .into_iter()
+        .filter_map(|(name, place)| Some((place?, outputs.get(name).copied().flatten()?)))
+        .collect();
+    let (named, mut paired): (List, List) =
+        proxies.into_iter().partition(|(place, _)| targets.contains_key(place));
+    paired.extend(named.into_iter().map(|(place, proxy)| (targets[&place], proxy)));
+    paired
+}
+
+/// The files' names with the place of each; `None` for one that several places have.
+fn by_name(list: &List) -> HashMap<&str, Option<usize>> {
+    let mut places = HashMap::new();
+    for (place, source) in list {
+        let Some(Source::Url(url)) = source else { continue };
+        let name = url.path().rsplit('/').next().unwrap_or_default();
+        if !name.is_empty() {
+            places.entry(name).and_modify(|place| *place = None).or_insert(Some(*place));
+        }
+    }
+    places
+}
+
 /// The URLs of `extra_assets` that are not outputs anyway.
 fn extra_assets(fields: &Map<String, Value>, outputs: &[Output]) -> Vec<Url> {
     let url = |source: &Source| match source {
@@ -86,12 +119,15 @@ pub(super) fn are_urls(extra_assets: &Value) -> bool {
     list(Some(extra_assets)).into_values().all(|source| matches!(source, Some(Source::Url(_))))
 }
 
-fn is_hollow(list: &BTreeMap<usize, Option<Source>>) -> bool {
+/// Sources by their places; `None` where a place has nothing that could be one.
+type List = BTreeMap<usize, Option<Source>>;
+
+fn is_hollow(list: &List) -> bool {
     list.values().all(Option::is_none)
 }
 
-/// A list's sources by their places, up to one more than any job has; `None` where a place has nothing that could be one.
-fn list(value: Option<&Value>) -> BTreeMap<usize, Option<Source>> {
+/// A list's sources, up to one more than any job has.
+fn list(value: Option<&Value>) -> List {
     match value {
         Some(Value::String(_)) => BTreeMap::from([(0, value.and_then(source))]),
         Some(Value::Array(items)) => items.iter().map(source).enumerate().take(OUTPUTS_MAX + 1).collect(),

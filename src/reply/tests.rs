@@ -84,6 +84,13 @@ const SHAPES: &[(&str, &str)] = &[
     ("success-proxy-empty.json", "done 0: M/a.mp4 | -"),
     ("success-proxy-identical.json", "done 0: M/a.mp4 | -, 1: M/b.mp4 | P/b.mp4"),
     ("success-proxy-shorter.json", "done 0: M/a.mp4 | P/a.mp4, 1: M/b.mp4 | -, 2: M/c.mp4 | -"),
+    ("success-proxy-of-the-second.json", "done 0: M/a.mp4 | -, 1: M/b.mp4 | P/b.mp4"),
+    // What has no namesake stands where it stands, unless a namesake has that place.
+    (
+        "success-proxy-without-the-first.json",
+        "done 0: M/a.mp4 | P/a.mp4, 1: M/b.mp4 | P/b.mp4?sig=1, 2: M/c.mp4 | -",
+    ),
+    ("success-proxy-of-one-name.json", "done 0: M/1/a.mp4 | -, 1: M/2/a.mp4 | P/a.mp4, 2: M/c.mp4 | P/c.mp4"),
     ("success-proxy-longer.json", "done 0: M/a.mp4 | P/a.mp4"),
     ("success-proxy-with-gap.json", "done 0: M/a.mp4 | -, 1: M/b.mp4 | P/b.mp4"),
     ("success-proxy-only.json", "done 0: - | P/a.mp4, 1: - | P/b.mp4"),
@@ -104,6 +111,11 @@ const SHAPES: &[(&str, &str)] = &[
         "success-mixed-types.json",
         "done 0: M/a.mp4 | -, 1: unusable \"\" | -, 2: unusable \"\" | -, 3: unusable \"\" | -, 4: unusable \"\" | -",
     ),
+    // Done, and almost JSON.
+    ("success-odd-lone-surrogates.json", "done 0: M/a.mp4 | -"),
+    ("success-odd-latin-1.txt", "done 0: M/a.mp4 | -"),
+    ("success-odd-control-characters.txt", "done 0: M/a.mp4 | -"),
+    ("success-odd-numbers.txt", "done 0: M/a.mp4 | -"),
     // Done, but without a link yet.
     ("success-output-absent.json", "NoOutputYet"),
     ("success-output-empty.json", "NoOutputYet"),
@@ -202,6 +214,10 @@ const SHAPES: &[(&str, &str)] = &[
         "Malformed: it is cut short: {\"status\": \"success\", \"id\": 52120, \"output\": [\"https://media",
     ),
     ("truncated-in-a-query.txt", "Malformed: it is cut short: {\"output\": [\"https://m.example/a"),
+    (
+        "truncated-behind-something-odd.txt",
+        "Malformed: it is cut short: {\"status\": \"success\", \"meta\": {\"prompt\": \"caf\u{fffd}\", \"scale\": Na",
+    ),
     ("empty.txt", "Malformed: it is empty"),
     ("blank.txt", "Malformed: it is empty"),
     (

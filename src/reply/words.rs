@@ -9,7 +9,7 @@ use crate::retry::Cause;
 
 /// Fields that hold what the service says, the documented ones first; the second one's spelling is the service's.
 const MESSAGES: &[&str] = &["message", "messege", "error", "errors", "detail"];
-/// A server's word or header is shown up to this length.
+/// A server's word is shown up to this length.
 const SHORT: usize = 40;
 /// A server's message is kept up to this length.
 const DETAIL_MAX: usize = 1_000;
@@ -168,35 +168,72 @@ fn short_of(text: &str) -> String {
     cut(&without_secrets_in(text), DETAIL_MAX)
 }
 
-/// A server's word or header, cut short.
-pub(super) fn short(text: &str) -> String {
-    cut(text, SHORT)
-}
-
 /// What refusals begin with, in lower case. Only beginnings count: a failed job's message may quote its prompt.
 const REFUSALS: &[(Cause, &[&str])] = &[
-    (
-        Cause::InvalidKey,
-        &["invalid api key", "invalid api_key", "api key is invalid", "unauthenticated", "unauthorized"],
-    ),
+    (Cause::InvalidKey, &["invalid api key", "invalid api_key", "api key is invalid"]),
     (
         Cause::NoCredits,
         &["insufficient credit", "insufficient balance", "insufficient fund", "not enough credit"],
     ),
-    (Cause::Forbidden, &["this feature requires", "no subscription", "no active subscription", "forbidden"]),
+    (Cause::Forbidden, &["this feature requires", "no subscription", "no active subscription"]),
     (Cause::RateLimited, &["rate limit", "too many requests"]),
-    (Cause::JobNotFound, &["request not found", "job not found", "not found"]),
+    (Cause::JobNotFound, &["request not found", "job not found"]),
+];
+/// Words that may be all that a refusal says. A failed job's message may begin with them too, and then they are about
+/// its inputs: "Unauthorized image source", "Forbidden: `init_video` answered 403".
+const BARE_REFUSALS: &[(Cause, &[&str])] = &[
+    (Cause::InvalidKey, &["unauthenticated", "unauthorized"]),
+    (Cause::Forbidden, &["forbidden"]),
+    (Cause::JobNotFound, &["not found"]),
     (Cause::ServerError, &["server error"]),
 ];
 
-/// What a text in lower case says about the call.
-pub(super) fn cause_of_text(text: &str) -> Option<Cause> {
-    let refused = REFUSALS.iter().find(|(_, begins)| begins.iter().any(|words| text.starts_with(words)));
-    match refused {
-        Some((cause, _)) => Some(*cause),
-        None if is_trouble(text) => Some(Cause::ServerError),
-        None => wait_in(text).map(|_| Cause::RateLimited),
+/// What an answer's text is about, as far as its other fields tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// The call: no status calls anything failed.
+    Call,
+    /// Something that failed: the call, or its job.
+    Failure,
+    /// The job that the answer names and calls failed. A refused call has not come as far as to know its job.
+    Job,
+}
+
+impl About {
+    pub(super) fn of(fields: &Map<String, Value>) -> Self {
+        match status(fields).as_deref() {
+            Some("failed" | "error") if fields.get("id").and_then(id).is_some() => Self::Job,
+            Some("failed" | "error") => Self::Failure,
+            _ => Self::Call,
+        }
     }
+}
+
+/// What a text in lower case says about the call.
+///
+/// | the text | about the call | about a failure | about a job |
+/// | --- | --- | --- | --- |
+/// | begins with the words of a known refusal | that refusal | that refusal | that refusal |
+/// | begins with a bare word of one | that refusal | that refusal, if it is all | nothing |
+/// | speaks of a host's trouble | server error | server error | server error, unless at a URL |
+/// | asks to try again in some time | rate limited | rate limited | nothing |
+pub(super) fn cause_of_text(text: &str, about: About) -> Option<Cause> {
+    let begins = |refusals: &[(Cause, &[&str])]| {
+        let refusal = refusals.iter().find(|(_, begins)| begins.iter().any(|words| text.starts_with(words)));
+        refusal.map(|(cause, _)| *cause)
+    };
+    let is_all = || {
+        let bare = text.trim_end_matches(['.', '!']);
+        BARE_REFUSALS.iter().find(|(_, words)| words.contains(&bare)).map(|(cause, _)| *cause)
+    };
+    let bare = match about {
+        About::Call => begins(BARE_REFUSALS),
+        About::Failure => is_all(),
+        About::Job => None,
+    };
+    let trouble = || is_trouble(text, about).then_some(Cause::ServerError);
+    let wait = || wait_in(text).filter(|_| about != About::Job).map(|_| Cause::RateLimited);
+    begins(REFUSALS).or(bare).or_else(trouble).or_else(wait)
 }
 
 /// What hosts and gateways say of themselves when they are in trouble, in lower case.
@@ -212,8 +249,12 @@ const TROUBLE: &[&str] = &[
     "server busy",
 ];
 
-/// Whether a text in lower case speaks of a host's trouble: a phrase, or a 5xx that is called a status or an error.
-pub(super) fn is_trouble(text: &str) -> bool {
+/// Whether a text in lower case speaks of a host's trouble: a phrase, or a 5xx that is called a status or an error. What
+/// a failed job tells of a URL is trouble at that URL, from where the job's inputs come: it will not pass by itself.
+pub(super) fn is_trouble(text: &str, about: About) -> bool {
+    if about == About::Job && text.contains("://") {
+        return false;
+    }
     let names_it = |word: &str| matches!(word, "http" | "status" | "code" | "error");
     let number = |word: &str| word.len() == 3 && matches!(word.parse(), Ok(500..=504 | 520..=527));
     let mut before = "status";

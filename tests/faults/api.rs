@@ -114,6 +114,42 @@ fn a_refused_key_stops_the_whole_run_at_once() {
 }
 
 #[test]
+fn an_odd_character_in_what_the_service_repeats_costs_no_clip() {
+    let (world, clip, url) = world_with_a_clip();
+    let odd: [&[u8]; 4] = [b"\"half a fox \\ud83e\"", b"\"caf\xe9\"", b"\"two\nlines\"", b"[NaN, -Infinity]"];
+    for (id, odd) in (1..).zip(odd) {
+        let answer = format!("{{\"status\":\"success\",\"output\":[{url:?}],\"meta\":{{\"prompt\":");
+        let answer = [answer.as_bytes(), odd, b"}}"].concat();
+        world.job(&i32::to_string(&id), Answer::status(200).body(Content::of(answer)));
+    }
+    world.get(&["1", "2", "3", "4"]).run().exits(0);
+    for id in ["1", "2", "3", "4"] {
+        world.holds(id, 0, &clip);
+        assert_eq!(world.polls(id).len(), 1);
+    }
+}
+
+#[test]
+fn a_job_that_failed_over_its_input_ends_alone() {
+    let (world, clip, url) = world_with_a_clip();
+    let said = [
+        "Unauthorized image source: init_image could not be downloaded",
+        "Forbidden: init_video answered 403",
+        "500 Server Error: Internal Server Error for url: https://customer.example/in.png",
+    ];
+    for (id, message) in (1..).zip(said) {
+        world
+            .job(&id.to_string(), Answer::json(&json!({ "status": "failed", "id": id, "message": message })));
+    }
+    world.job("147", Answer::success(&[url]).after(Duration::from_millis(500)));
+    world.get(&["1", "2", "3", "147"]).run().exits(1);
+    world.holds("147", 0, &clip);
+    for id in ["1", "2", "3"] {
+        assert_eq!((world.state(id).as_str(), world.polls(id).len()), ("failed", 1), "{id}");
+    }
+}
+
+#[test]
 fn no_credits_or_the_wrong_plan_end_a_job_without_another_try() {
     for (status, message) in
         [(402, "Insufficient credits to run this"), (403, "This feature requires a premium subscription")]

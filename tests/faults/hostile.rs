@@ -178,7 +178,8 @@ fn an_encoding_that_was_not_asked_for_is_no_answer() {
     let (world, clip, url) = world_with_a_clip();
     let success = Answer::success(&[url]);
     world.job("1", success.clone().header("Content-Encoding", "gzip").then(success.clone()));
-    world.job("2", success.header("Content-Encoding", "br"));
+    let twice = success.clone().header("Content-Encoding", "identity");
+    world.job("2", twice.also_header("Content-Encoding", "br"));
     world.get(&["1"]).run().exits(0);
     world.holds("1", 0, &clip);
     world.get(&["2", "-R", "1"]).run().exits(4);

@@ -138,13 +138,17 @@ fn a_body_that_ends_with_its_connection_is_taken_only_where_the_container_tells_
         let world = one_source(until_close(&whole).cut_at(40_000).ranges(Ranges::Ignored), whole);
         world.get(&["147"]).args(&SOON).run().exits(4);
     }
-    let untold = Content::unknown(1, 60_000);
-    let world = one_source(until_close(&untold), untold.clone());
-    world.get(&["147"]).args(&SOON).run().exits(4);
-    assert_eq!(world.names("147"), ["manifest.json"]);
-    let world = one_source(Answer::file(&untold), untold.clone());
-    world.get(&["147"]).args(&SOON).run().exits(0);
-    world.holds("147", 0, &untold);
+    let boxes = b"\0\0\0\x10ftypisomxxxx\0\0\0\x08moov\0\0\0\x08moof\0\0\0\x0cmdatwxyz";
+    let (fragments, padded) =
+        (Content::of(boxes), [Content::mp4(1, 60_000).bytes(), b"\r\n".into()].concat());
+    for untold in [Content::unknown(1, 60_000), fragments, Content::of(padded)] {
+        let world = one_source(until_close(&untold), untold.clone());
+        world.get(&["147"]).args(&SOON).run().exits(4);
+        assert_eq!(world.names("147"), ["manifest.json"]);
+        let world = one_source(Answer::file(&untold), untold.clone());
+        world.get(&["147"]).args(&SOON).run().exits(0);
+        world.holds("147", 0, &untold);
+    }
 }
 
 #[test]
@@ -168,6 +172,24 @@ fn bytes_in_an_encoding_that_was_not_asked_for_are_not_taken_for_media() {
     assert_eq!(world.names("147"), ["manifest.json"]);
     for seen in world.media.log() {
         assert_eq!(seen.header("Accept-Encoding"), Some("identity"));
+    }
+}
+
+#[test]
+fn a_content_encoding_that_names_no_coding_is_no_fault() {
+    let world = World::new();
+    let clip = a_clip(&world);
+    let words = ["", "aws-chunked", "utf-8", "none", "binary"];
+    let urls = words.iter().enumerate().map(|(place, word)| {
+        let file = Answer::file(&clip).header("Content-Encoding", word).also_header("Content-Encoding", "");
+        world.media.on(&format!("/{place}.mp4"), file)
+    });
+    let urls: Vec<String> = urls.collect();
+    world.job("147", Answer::success(&urls).header("Content-Encoding", "utf-8"));
+    world.get(&["147"]).args(&SOON).run().exits(0);
+    assert!((0..words.len()).all(|place| causes(&world, place).is_empty()));
+    for place in 0..words.len() {
+        world.holds("147", place, &clip);
     }
 }
 
@@ -222,6 +244,21 @@ fn a_page_in_place_of_the_file_leads_to_the_mirror_whatever_it_calls_itself() {
         world.get(&["147"]).args(&SOON).run().exits(1).says("HTML");
         assert_eq!((world.state("147"), world.names("147").len()), ("failed".into(), 1));
     }
+}
+
+#[test]
+fn a_page_is_refused_whatever_it_is_written_in() {
+    let utf16 = "\u{feff}<html>gone".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let pages: [Vec<u8>; 5] = [
+        b"<!DOCTYPE html><title>Acc\xe8s refus\xe9</title>".into(),
+        utf16,
+        b"<html>gone\0</html>".into(),
+        [b"\n".repeat(600), b"<html>gone".into()].concat(),
+        b"<pre>Not Found</pre>".into(),
+    ];
+    let page = |page: &Vec<u8>| Answer::file(&Content::of(page)).header("Content-Type", "video/mp4");
+    let (world, _) = each_is_left_for_its_mirror(pages.iter().map(|bytes| page(bytes).into()).collect());
+    assert_eq!((0..5).map(|place| causes(&world, place)).collect::<Vec<_>>(), [["not_media"]; 5]);
 }
 
 #[test]

@@ -118,6 +118,48 @@ fn a_text_is_known_by_its_beginning_and_a_hosts_trouble_anywhere() {
 }
 
 #[test]
+fn a_failed_jobs_words_about_its_inputs_are_not_about_the_call() {
+    let table = [
+        // The text, and what it means without an id, with one, and without a status.
+        ("Unauthorized image source: init_image", "JobFailed", "JobFailed", "InvalidKey"),
+        ("Forbidden: init_video answered 403", "JobFailed", "JobFailed", "Forbidden"),
+        ("Not found: init_image", "JobFailed", "JobFailed", "JobNotFound"),
+        ("Server error while reading init_image", "JobFailed", "JobFailed", "ServerError"),
+        ("Unauthorized", "InvalidKey", "JobFailed", "InvalidKey"),
+        ("Unauthenticated.", "InvalidKey", "JobFailed", "InvalidKey"),
+        ("FORBIDDEN!", "Forbidden", "JobFailed", "Forbidden"),
+        ("Not found.", "JobNotFound", "JobFailed", "JobNotFound"),
+        ("Invalid API key", "InvalidKey", "InvalidKey", "InvalidKey"),
+        ("Insufficient credits, top up", "NoCredits", "NoCredits", "NoCredits"),
+        ("This feature requires a plan", "Forbidden", "Forbidden", "Forbidden"),
+        ("Request not found", "JobNotFound", "JobNotFound", "JobNotFound"),
+        ("Rate limit exceeded", "RateLimited", "RateLimited", "RateLimited"),
+        ("No face, try again in 5 minutes", "RateLimited", "JobFailed", "RateLimited"),
+        (
+            "500 Server Error: Internal Server Error for url: https://customer.example/in.png",
+            "ServerError",
+            "JobFailed",
+            "ServerError",
+        ),
+        ("502 Bad Gateway", "ServerError", "ServerError", "ServerError"),
+    ];
+    for (text, without_id, with_id, without_status) in table {
+        let cause = |answer: &Value| format!("{:?}", read_json(answer).unwrap_err().cause);
+        for status in ["failed", "error"] {
+            assert_eq!(cause(&json!({"status": status, "message": text})), without_id, "{text}");
+            assert_eq!(cause(&json!({"status": status, "id": "", "message": text})), without_id, "{text}");
+            for id in [json!(5), json!("5")] {
+                assert_eq!(cause(&json!({"status": status, "id": id, "message": text})), with_id, "{text}");
+            }
+        }
+        assert_eq!(cause(&json!({"message": text})), without_status, "{text}");
+    }
+    let input = "500 Server Error: Internal Server Error for url: https://customer.example/in.png";
+    let provider = json!({"status": "failed", "id": 5, "code": "provider_error", "message": input});
+    assert_eq!(read_json(&provider).unwrap_err().cause, Cause::JobFailed);
+}
+
+#[test]
 fn the_service_is_left_alone_for_as_long_as_it_asks() {
     let waits = |head: Head<'_>, body: &Value| {
         let failure = parse(&head, body.to_string().as_bytes()).unwrap_err();
@@ -182,7 +224,10 @@ fn an_encoding_that_was_not_asked_for_is_refused() {
     assert!(encoded(Some("gzip")).starts_with("Malformed: it is encoded (gzip)"));
     assert!(encoded(Some("identity, br")).starts_with("Malformed"));
     assert!(encoded(Some(" Identity ")).starts_with("done"));
-    assert!(encoded(Some("")).starts_with("done"));
+    for meaningless in ["", "utf-8", "aws-chunked", "identity, none"] {
+        assert!(encoded(Some(meaningless)).starts_with("done"), "{meaningless}");
+    }
+    assert!(encoded(Some("aws-chunked, gzip")).starts_with("Malformed: it is encoded (gzip)"));
     let refused = parse(&Head { content_encoding: Some("gzip"), ..head(401) }, &body);
     assert_eq!(told(&refused), "InvalidKey: status 401", "the status needs no body");
     let gzip = parse(&head(200), b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xab\xe6");

@@ -96,6 +96,28 @@ proptest! {
     }
 
     #[test]
+    fn what_is_json_is_read_as_it_is(answer in answers()) {
+        let value = Value::Object(answer);
+        for text in [value.to_string(), format!("{value:#}")] {
+            prop_assert_eq!(repair::repaired(text.as_bytes()), None, "{}", text);
+        }
+    }
+
+    #[test]
+    fn an_odd_field_costs_no_answer(answer in answers(), odd in 0..5_usize) {
+        let odd = [b"\"\\ud83e\"".as_slice(), b"\"caf\xe9\"", b"\"a\nb\"", b"NaN", b"[-Infinity]"][odd];
+        let plain = Value::Object(answer).to_string();
+        let body = [b"{\"odd\":", odd, b",", &plain.as_bytes()[1..]].concat();
+        let kind = |reply: Result<Reply, Failure>| match reply {
+            Ok(Reply::Done(done)) => format!("{:?}", done.outputs),
+            Ok(Reply::Pending(pending)) => format!("{pending:?}"),
+            Err(failure) if failure.cause == Cause::Malformed => "malformed".into(),
+            Err(failure) => format!("{failure:?}"),
+        };
+        prop_assert_eq!(kind(parse(&head(200), &body)), kind(parse(&head(200), plain.as_bytes())));
+    }
+
+    #[test]
     fn what_is_done_has_a_source_for_each_output_and_nothing_from_the_future(answer in answers()) {
         let read = read_json(&Value::Object(answer.clone()));
         if let Ok(Reply::Done(done)) = &read {
