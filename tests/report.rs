@@ -147,6 +147,49 @@ fn a_list_of_failed_jobs_is_read_and_rewritten_by_the_next_run_and_gone_in_the_e
 }
 
 #[test]
+fn two_runs_do_not_write_the_same_list_and_the_refused_one_takes_nothing_away() {
+    let world = World::new();
+    world.job("1", Answer::stall_at_once());
+    world.job("4", Answer::failed("no"));
+    let (list, elsewhere) = (world.path("failed.txt"), world.path("elsewhere"));
+    let draft = world.path("failed.txt.part");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let own = || world.get(&["4", "1"]).args(&["--failed"]).args(&[&list]).may_write(&list).may_write(&draft);
+    let running = own().spawn();
+    world.api.wait_for("the stalled request", |log| log.iter().any(|seen| seen.target.ends_with("/1")));
+    while std::fs::read_to_string(&draft).unwrap_or_default() != "4\n" {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let other =
+        || world.command("get").args(&["4", "-o"]).args(&[&elsewhere]).args(&["--failed"]).args(&[&list]);
+    for refused in [other(), own()] {
+        let refused = refused.run().exits(7).says("failed.txt").says("another vfetch");
+        assert!(refused.stderr().contains("another --failed"), "{}", refused.shown());
+        assert!(draft.exists(), "{}", refused.shown());
+    }
+    running.signal(Signal::INT);
+    running.wait().exits(130);
+    let left = std::fs::read_to_string(&list).unwrap();
+    assert_eq!(left.lines().collect::<std::collections::BTreeSet<_>>(), ["1", "4"].into());
+    assert!(!draft.exists());
+}
+
+#[test]
+fn the_list_that_a_killed_run_was_writing_is_taken_over() {
+    let world = World::new();
+    world.job("1", Answer::stall_at_once().then(Answer::failed("no")));
+    let (list, draft) = (world.path("failed.txt"), world.path("failed.txt.part"));
+    let get = || world.get(&["1"]).args(&["--failed"]).args(&[&list]).may_write(&list).may_write(&draft);
+    let running = get().spawn();
+    world.api.wait_for("the request", |log| !log.is_empty());
+    running.signal(Signal::KILL);
+    running.wait().exits(137);
+    std::fs::write(&draft, "what a longer list has left behind\n").unwrap();
+    get().run().exits(1);
+    assert_eq!((std::fs::read_to_string(&list).unwrap().as_str(), draft.exists()), ("1\n", false));
+}
+
+#[test]
 fn failures_are_the_last_words_grouped_by_cause_with_the_way_to_try_again() {
     let world = world_of_all_ends();
     world.job("7", Answer::failed("the queue is closed"));

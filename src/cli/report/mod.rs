@@ -122,12 +122,8 @@ pub(crate) fn shown(progress: Progress, quiet: bool) -> Shown {
 /// Begins to show a run.
 pub(crate) fn start(settings: Settings) -> Result<Arc<Console>, CliError> {
     let look = look::look(settings.progress, settings.quiet, &Terminal::of_stderr());
-    let open_list = |path: &PathBuf| {
-        FailedList::begin(path, &settings.redactor).map_err(|error| {
-            CliError::usage(format!("beginning the list --failed {}: {error}", path.display()))
-        })
-    };
-    let failed = settings.failed.as_ref().map(open_list).transpose()?;
+    let begin_list = |path: &PathBuf| FailedList::begin(path, &settings.redactor);
+    let failed = settings.failed.as_ref().map(begin_list).transpose()?;
     let shared = Arc::new(Shared::default());
     let began = clock();
     let desk = Desk {
