@@ -109,6 +109,30 @@ fn a_list_that_is_read_and_written_is_left_as_it_was_by_a_run_that_is_stopped() 
 }
 
 #[test]
+fn a_list_that_is_read_and_written_is_left_as_it_was_where_it_holds_what_no_other_list_would() {
+    let world = world_of_all_ends();
+    let get = |list: &std::path::Path| {
+        let get = world.get(&[]).quietly().args(&["-i"]).args(&[list]).args(&["--failed"]).args(&[list]);
+        get.may_write(list)
+    };
+    // With a job that fails the list would be replaced, without one it would be taken away.
+    for text in ["1\n../2\n4\n", "1\nno job at all\n", "[1,\n"] {
+        let list = world.file("todo.txt", text);
+        let done = get(&list).run().exits(1).says("todo.txt is as it was, since what was passed over");
+        assert!(!done.stderr().contains(" -i "), "{}", done.shown());
+        assert_eq!(std::fs::read_to_string(&list).unwrap(), text);
+        let told = get(&list).args(&["--progress", "json"]).run().exits(1);
+        assert!(told.stderr().contains("is as it was"), "{}", told.shown());
+        assert!(told.stderr().lines().last().unwrap().contains("\"type\":\"summary\""), "{}", told.shown());
+    }
+    // What was passed over in a list that the run only reads stays there.
+    let (read, written) = (world.file("ids.txt", "4\n../2\n"), world.path("failed.txt"));
+    let get = world.get(&[]).args(&["-i"]).args(&[&read]).args(&["--failed"]).args(&[&written]);
+    get.may_write(&written).run().exits(1).never_says("is as it was");
+    assert_eq!(std::fs::read_to_string(&written).unwrap(), "4\n");
+}
+
+#[test]
 fn the_summary_has_the_exit_code_of_the_process_where_the_list_cannot_be_written() {
     let world = World::new();
     world.job("4", Answer::failed("no"));

@@ -60,7 +60,7 @@ pub(crate) struct GetArgs {
     #[arg(short = 'n', long, env = "VFETCH_DRY_RUN")]
     dry_run: bool,
     /// Write the references of jobs that did not end complete to this file; get -i takes it. It may be the file
-    /// that -i names: a run that is stopped leaves that as it was.
+    /// that -i names: a run that is stopped, or that passes over lines which name no job, leaves that as it was.
     #[arg(long, value_name = "FILE", env = "VFETCH_FAILED", conflicts_with = "dry_run")]
     failed: Option<PathBuf>,
     #[command(flatten)]

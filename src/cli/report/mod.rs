@@ -88,7 +88,8 @@ pub(crate) struct Settings {
     pub(crate) redactor: Redactor,
     /// Where the references of jobs that did not end complete are written.
     pub(crate) failed: Option<PathBuf>,
-    /// Whether that list is the one that the run reads: a run that does not come to its end leaves it as it was.
+    /// Whether that list is the one that the run reads: a run that does not come to its end, or passes over what stands
+    /// there, leaves it as it was.
     pub(crate) failed_is_read: bool,
     /// How jobs are called in that list.
     pub(crate) names: Names,
@@ -175,16 +176,15 @@ impl Console {
         let Some(mut desk) = self.close_desk() else { return self.shared.board().summary.clone() };
         let mut words = Vec::new();
         let mut kept = None;
-        let is_over = how.stop.is_none() && how.signal.is_none();
-        let (list, list_error) = match desk.failed.take() {
-            Some(list) if !is_over && self.settings.failed_is_read => {
-                kept = Some(format!("the list {} is as it was", list.path().display()));
+        let mut summary = self.shared.board().summary.clone();
+        let (list, list_error) = match (desk.failed.take(), self.why_list_stays(how, &summary)) {
+            (Some(list), Some(why)) => {
+                kept = Some(format!("the list {} is as it was{why}", list.path().display()));
                 list.discard();
                 (None, None)
             }
-            list => finish_list(list),
+            (list, _) => finish_list(list),
         };
-        let mut summary = self.shared.board().summary.clone();
         match how.stop {
             Some(Stop::Account(failure)) => {
                 summary.note_auth();
@@ -213,6 +213,9 @@ impl Console {
             summary.note_local();
             words.push(format!("writing standard output: {error}"));
         }
+        if let Some(kept) = kept.as_ref().filter(|_| self.shown == Shown::Json) {
+            desk.write_err(&self.json_lines().line(&Event::Warning { job: None, text: kept }, took));
+        }
         words.extend(list_error.or(kept));
         if self.shown == Shown::Json {
             desk.write_err(&json);
@@ -220,6 +223,18 @@ impl Console {
             desk.write_err(&self.last_words(&summary, took, &words, how.retry_command, list.as_deref()));
         }
         summary
+    }
+
+    /// Why the list that the run has read does not make room for the new one, to be read behind the words that say so:
+    /// the new one does not name what the run did not come to, nor what it passed over.
+    fn why_list_stays(&self, how: &Finish<'_>, summary: &Summary) -> Option<&'static str> {
+        if !self.settings.failed_is_read {
+            return None;
+        }
+        if how.stop.is_some() || how.signal.is_some() {
+            return Some("");
+        }
+        (summary.refused_refs > 0).then_some(", since what was passed over is in no other list")
     }
 
     fn last_words(
