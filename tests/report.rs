@@ -137,7 +137,25 @@ fn the_summary_has_the_exit_code_of_the_process_where_the_list_cannot_be_written
     let world = World::new();
     world.job("4", Answer::failed("no"));
     let done = world.get(&["4", "--json", "--failed", "/dev/full"]).run().exits(5);
-    assert_eq!(done.events().last().unwrap()["exit_code"], 5);
+    let summary = done.events().pop().unwrap();
+    assert_eq!(summary["exit_code"], 5);
+    assert!(summary["stopped"].as_str().is_some_and(|why| why.contains("/dev/full")), "{summary}");
+}
+
+#[test]
+fn the_summary_on_standard_error_says_that_standard_output_could_not_be_written() {
+    let world = world_of_all_ends();
+    // A result, an event, the summary's own line, and nothing at all.
+    let table = [(&["1"][..], 5), (&["1", "--json"], 5), (&["-i", "-", "--json"], 5), (&["4"], 1)];
+    for (args, code) in table {
+        let get = world.get(args).args(&["--progress", "json"]).quietly().after_shell("exec >/dev/full");
+        let done = get.stdin("").run().exits(code);
+        let stderr = done.stderr();
+        let summary: serde_json::Value = serde_json::from_str(stderr.lines().last().unwrap()).unwrap();
+        assert_eq!((&summary["type"], &summary["exit_code"]), (&json!("summary"), &json!(code)));
+        let why = summary["stopped"].as_str().unwrap_or_default();
+        assert_eq!(why.starts_with("writing standard output: "), code == 5, "{summary}");
+    }
 }
 
 #[test]

@@ -174,55 +174,55 @@ impl Console {
     pub(crate) fn finish(&self, how: &Finish<'_>) -> Summary {
         let took = clock().saturating_duration_since(self.began);
         let Some(mut desk) = self.close_desk() else { return self.shared.board().summary.clone() };
-        let mut words = Vec::new();
-        let mut kept = None;
         let mut summary = self.shared.board().summary.clone();
-        let (list, list_error) = match (desk.failed.take(), self.why_list_stays(how, &summary)) {
-            (Some(list), Some(why)) => {
-                kept = Some(format!("the list {} is as it was{why}", list.path().display()));
-                list.discard();
-                (None, None)
-            }
-            (list, _) => finish_list(list),
-        };
-        match how.stop {
-            Some(Stop::Account(failure)) => {
-                summary.note_auth();
-                words.push(failure.to_string());
-            }
-            Some(Stop::Listing(failure)) => {
-                summary.note_unlisted(failure);
-                words.push(format!("the account's listing cannot be read: {failure}"));
-            }
-            Some(Stop::Local(error)) => {
-                summary.note_local();
-                words.push(error.to_string());
-            }
-            None => {}
-        }
-        if list_error.is_some() {
-            summary.note_local();
-        }
+        let list = self.end_list(desk.failed.take(), how, &summary);
+        let mut words = Vec::new();
+        words.extend(how.stop.map(|stop| note_stop(&mut summary, stop)));
         words.extend(how.signal.map(|signal| words::signal_words(signal, how.retry_command.is_some())));
-        let exit_code = how.signal.map_or_else(|| summary.exit_code(), signal_code);
-        let json = self.json_lines().summary(&summary, exit_code, words.first().map(String::as_str), took);
+        // The summary's line says how all of this ended, so it comes last, and is made again where it fails itself.
+        for error in [take_out_error(&mut desk), list.error].into_iter().flatten() {
+            summary.note_local();
+            words.push(error);
+        }
+        let mut json = self.summary_line(&summary, how, &words, took);
         if self.settings.json {
             desk.write_out(json.as_bytes());
         }
-        if let Some(error) = desk.out_error.take() {
+        if let Some(error) = take_out_error(&mut desk) {
             summary.note_local();
-            words.push(format!("writing standard output: {error}"));
+            words.push(error);
+            json = self.summary_line(&summary, how, &words, took);
         }
-        if let Some(kept) = kept.as_ref().filter(|_| self.shown == Shown::Json) {
-            desk.write_err(&self.json_lines().line(&Event::Warning { job: None, text: kept }, took));
+        if let Some(text) = list.stays.as_deref().filter(|_| self.shown == Shown::Json) {
+            desk.write_err(&self.json_lines().line(&Event::Warning { job: None, text }, took));
         }
-        words.extend(list_error.or(kept));
+        words.extend(list.stays);
         if self.shown == Shown::Json {
             desk.write_err(&json);
         } else {
-            desk.write_err(&self.last_words(&summary, took, &words, how.retry_command, list.as_deref()));
+            desk.write_err(&self.last_words(&summary, took, &words, how.retry_command, list.path.as_deref()));
         }
         summary
+    }
+
+    /// Puts the list of failed jobs in place, or leaves it as it was.
+    fn end_list(&self, list: Option<FailedList>, how: &Finish<'_>, summary: &Summary) -> ListEnd {
+        let Some(list) = list else { return ListEnd::default() };
+        let path = list.path().display().to_string();
+        if let Some(why) = self.why_list_stays(how, summary) {
+            list.discard();
+            return ListEnd {
+                stays: Some(format!("the list {path} is as it was{why}")),
+                ..ListEnd::default()
+            };
+        }
+        match list.finish() {
+            Ok(()) => ListEnd { path: Some(quoted(&path)), ..ListEnd::default() },
+            Err(error) => {
+                let error = format!("writing the list --failed {path}: {error}");
+                ListEnd { error: Some(error), ..ListEnd::default() }
+            }
+        }
     }
 
     /// Why the list that the run has read does not make room for the new one, to be read behind the words that say so:
@@ -257,6 +257,17 @@ impl Console {
             let _ = writeln!(text, "vfetch: {}", words::clean(redactor, words));
         }
         text + &words::failures(summary, again, list, redactor)
+    }
+
+    fn summary_line(
+        &self,
+        summary: &Summary,
+        how: &Finish<'_>,
+        stopped: &[String],
+        took: std::time::Duration,
+    ) -> String {
+        let exit_code = how.signal.map_or_else(|| summary.exit_code(), signal_code);
+        self.json_lines().summary(summary, exit_code, stopped.first().map(String::as_str), took)
     }
 
     fn json_lines(&self) -> json::Lines<'_> {
@@ -329,12 +340,36 @@ fn signal_code(signal: i32) -> u8 {
     128 + u8::try_from(signal).unwrap_or(0)
 }
 
-/// Puts the list of failed jobs in place: its path as a shell takes it, and what went wrong.
-fn finish_list(list: Option<FailedList>) -> (Option<String>, Option<String>) {
-    let Some(list) = list else { return (None, None) };
-    let path = list.path().display().to_string();
-    match list.finish() {
-        Ok(()) => (Some(quoted(&path)), None),
-        Err(error) => (None, Some(format!("writing the list --failed {path}: {error}"))),
+/// What became of the list of failed jobs, at most one of these.
+#[derive(Default)]
+struct ListEnd {
+    /// It is in place; its path as a shell takes it.
+    path: Option<String>,
+    /// It is as it was; so in words.
+    stays: Option<String>,
+    /// It could not be written; so in words.
+    error: Option<String>,
+}
+
+/// Notes what ended the run early; in words.
+fn note_stop(summary: &mut Summary, stop: &Stop) -> String {
+    match stop {
+        Stop::Account(failure) => {
+            summary.note_auth();
+            failure.to_string()
+        }
+        Stop::Listing(failure) => {
+            summary.note_unlisted(failure);
+            format!("the account's listing cannot be read: {failure}")
+        }
+        Stop::Local(error) => {
+            summary.note_local();
+            error.to_string()
+        }
     }
+}
+
+/// Why standard output could not be written, once.
+fn take_out_error(desk: &mut Desk) -> Option<String> {
+    desk.out_error.take().map(|error| format!("writing standard output: {error}"))
 }
