@@ -1,6 +1,7 @@
 //! Where the key comes from: the environment, a file, standard input, or a command. Never an argument, which every
 //! user of the machine could read.
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -68,27 +69,26 @@ pub(crate) fn redactor() -> Redactor {
     key.map_or_else(Redactor::default, |key| Redactor::new(&key))
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the key must not be an argument, so no option reads this variable"
-)]
 fn in_environment() -> bool {
-    std::env::var_os(KEY_VARIABLE).is_some()
+    variable().is_some()
 }
 
+fn from_environment() -> Result<String, CliError> {
+    let Some(key) = variable() else {
+        return Err(CliError::usage("no API key")
+            .hint(format!("set {KEY_VARIABLE}, or use --key-file FILE or --key-command COMMAND")));
+    };
+    key.into_string()
+        .map_err(|_| CliError::usage(format!("the key in {KEY_VARIABLE} holds characters that no key has")))
+}
+
+/// What the variable holds. An empty one is as good as none: it is how a shell or a service file takes a key away.
 #[expect(
     clippy::disallowed_methods,
     reason = "the key must not be an argument, so no option reads this variable"
 )]
-fn from_environment() -> Result<String, CliError> {
-    match std::env::var(KEY_VARIABLE) {
-        Ok(key) => Ok(key),
-        Err(std::env::VarError::NotPresent) => Err(CliError::usage("no API key")
-            .hint(format!("set {KEY_VARIABLE}, or use --key-file FILE or --key-command COMMAND"))),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(CliError::usage(format!("the key in {KEY_VARIABLE} holds characters that no key has")))
-        }
-    }
+fn variable() -> Option<OsString> {
+    std::env::var_os(KEY_VARIABLE).filter(|key| !key.is_empty())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a file of the user's, not of an archive")]

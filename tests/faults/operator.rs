@@ -72,6 +72,16 @@ fn a_key_that_is_missing_or_cannot_be_one_is_told_before_any_connection() {
 }
 
 #[test]
+fn a_variable_for_the_key_that_is_empty_is_as_good_as_none() {
+    let (world, clip) = world_with_a_job();
+    world.get(&["147"]).key(Some("")).run().exits(2).says("no API key").says("set MODELSLAB_API_KEY");
+    assert_eq!(world.api.connections(), 0);
+    let get = world.get(&["147"]).key(Some("")).args(&["--key-command", &format!("printf '%s' '{KEY}'")]);
+    get.run().exits(0);
+    world.holds("147", 0, &clip);
+}
+
+#[test]
 fn a_key_is_taken_from_a_file_from_standard_input_or_from_a_command_without_the_space_around_it() {
     let file = |world: &World| world.file("key.txt", format!("\n {KEY}\r\nsecond line\n")).into_os_string();
     let quoted = format!("printf '%s\\n' '{KEY}'");
