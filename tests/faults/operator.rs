@@ -102,6 +102,21 @@ fn a_key_is_taken_from_a_file_from_standard_input_or_from_a_command_without_the_
 }
 
 #[test]
+fn a_key_is_read_from_a_pipe_that_stays_open_behind_its_line() {
+    for place in ["-", "pipe"] {
+        let (world, clip) = world_with_a_job();
+        let pipe = world.path("pipe");
+        let file = if place == "-" { place.into() } else { pipe.clone().into_os_string() };
+        // Who holds both ends of a pipe open never sees its end.
+        let open = "mkfifo \"$PIPE\"; exec 3<>\"$PIPE\" <\"$PIPE\"; printf '\\n  %s\\n' \"$LINE\" >&3";
+        let get = world.get(&["147"]).args(&["--key-file".into(), file]).key(None::<&str>);
+        let get = get.env("PIPE", &pipe).env("LINE", KEY).after_shell(open).may_write(&pipe);
+        get.run().exits(0);
+        world.holds("147", 0, &clip);
+    }
+}
+
+#[test]
 fn a_key_that_cannot_be_read_is_told_before_any_connection() {
     let world = World::new();
     for args in [
