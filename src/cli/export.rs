@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use vfetch::store::Store;
+use vfetch::text::quoted;
 use vfetch::view::export::{self, ExportError, Format};
 use vfetch::view::table::counted;
 
@@ -84,8 +85,9 @@ pub(crate) async fn run(args: ExportArgs) -> Result<u8, CliError> {
             return Ok(None);
         }
         desk.say(format_args!(
-            "left out: {} that cannot be used; vfetch verify {archive} says why",
-            counted(exported.unreadable, "record")
+            "left out: {} that cannot be used; vfetch verify {} says why",
+            counted(exported.unreadable, "record"),
+            quoted(&archive)
         ));
         Ok(Some(INCOMPLETE))
     };

@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use vfetch::engine::archive::Stop;
 use vfetch::event::{Event, JobEnd, Reporter, Summary};
-use vfetch::text::Redactor;
+use vfetch::text::{Redactor, quoted};
 
 use super::error::CliError;
 use super::names::Names;
@@ -43,7 +43,6 @@ pub(crate) use look::Shown;
 use look::{Look, Terminal};
 use plain::Plain;
 use screen::Size;
-pub(crate) use words::quoted;
 
 /// How progress is shown on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
