@@ -1,8 +1,8 @@
 //! What a run shows: results on standard output, progress and words on standard error.
 //!
 //! A [`Console`] takes notice of every event. It folds them into a [`board`], from which [`bars`] or [`plain`] lines are
-//! made, turns them into [`results`] or [`json`] lines, and leaves it to the one thread of [`desk`] to write all that,
-//! through the redactor. [`Console::finish`] has the last words; failures come last of all.
+//! made, turns them into results, the lines of an [`export`], or [`json`] lines, and leaves it to the one thread of
+//! [`desk`] to write all that, through the redactor. [`Console::finish`] has the last words; failures come last of all.
 
 mod bars;
 mod board;
@@ -15,7 +15,6 @@ mod json;
 mod log;
 mod look;
 mod plain;
-mod results;
 mod screen;
 #[cfg(test)]
 mod tests;
@@ -31,6 +30,7 @@ use std::time::Instant;
 use vfetch::engine::archive::Stop;
 use vfetch::event::{Event, JobEnd, Reporter, Summary};
 use vfetch::text::{Redactor, quoted};
+use vfetch::view::export;
 
 use super::error::CliError;
 use super::names::Names;
@@ -306,7 +306,7 @@ impl Reporter for Console {
             && !self.settings.json
             && let Event::JobEnded { job, end: JobEnd::Kept(manifest) | JobEnd::Archived(manifest) } = event
         {
-            self.push_out(event, &results::lines(&self.settings.destination, job, manifest));
+            self.push_out(event, &export::sum_lines(&self.settings.destination, job, manifest));
         }
         if self.settings.failed.is_some()
             && let Event::JobEnded { job, end } = event
