@@ -73,6 +73,16 @@ pub fn is_unsafe(letter: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// A word as a POSIX shell takes it, for commands that are shown to be pasted.
+#[must_use]
+pub fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// A text that nobody may see. It has no `Debug`, no `Display`, and is not serialised.
 #[derive(Clone)]
 pub struct Secret(String);
@@ -418,6 +428,15 @@ mod tests {
         ];
         for (text, want) in table {
             assert_eq!(Untrusted(text).to_string(), want);
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_as_a_shell_needs_it() {
+        for (word, want) in
+            [("./out", "./out"), ("a b", "'a b'"), ("it's", "'it'\\''s'"), ("", "''"), ("$x", "'$x'")]
+        {
+            assert_eq!(quoted(word), want);
         }
     }
 

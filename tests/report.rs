@@ -109,11 +109,53 @@ fn a_list_that_is_read_and_written_is_left_as_it_was_by_a_run_that_is_stopped() 
 }
 
 #[test]
+fn a_list_that_is_read_and_written_is_left_as_it_was_where_it_holds_what_no_other_list_would() {
+    let world = world_of_all_ends();
+    let get = |list: &std::path::Path| {
+        let get = world.get(&[]).quietly().args(&["-i"]).args(&[list]).args(&["--failed"]).args(&[list]);
+        get.may_write(list)
+    };
+    // With a job that fails the list would be replaced, without one it would be taken away.
+    for text in ["1\n../2\n4\n", "1\nno job at all\n", "[1,\n"] {
+        let list = world.file("todo.txt", text);
+        let done = get(&list).run().exits(1).says("todo.txt is as it was, since what was passed over");
+        assert!(!done.stderr().contains(" -i "), "{}", done.shown());
+        assert_eq!(std::fs::read_to_string(&list).unwrap(), text);
+        let told = get(&list).args(&["--progress", "json"]).run().exits(1);
+        assert!(told.stderr().contains("is as it was"), "{}", told.shown());
+        assert!(told.stderr().lines().last().unwrap().contains("\"type\":\"summary\""), "{}", told.shown());
+    }
+    // What was passed over in a list that the run only reads stays there.
+    let (read, written) = (world.file("ids.txt", "4\n../2\n"), world.path("failed.txt"));
+    let get = world.get(&[]).args(&["-i"]).args(&[&read]).args(&["--failed"]).args(&[&written]);
+    get.may_write(&written).run().exits(1).never_says("is as it was");
+    assert_eq!(std::fs::read_to_string(&written).unwrap(), "4\n");
+}
+
+#[test]
 fn the_summary_has_the_exit_code_of_the_process_where_the_list_cannot_be_written() {
     let world = World::new();
     world.job("4", Answer::failed("no"));
     let done = world.get(&["4", "--json", "--failed", "/dev/full"]).run().exits(5);
-    assert_eq!(done.events().last().unwrap()["exit_code"], 5);
+    let summary = done.events().pop().unwrap();
+    assert_eq!(summary["exit_code"], 5);
+    assert!(summary["stopped"].as_str().is_some_and(|why| why.contains("/dev/full")), "{summary}");
+}
+
+#[test]
+fn the_summary_on_standard_error_says_that_standard_output_could_not_be_written() {
+    let world = world_of_all_ends();
+    // A result, an event, the summary's own line, and nothing at all.
+    let table = [(&["1"][..], 5), (&["1", "--json"], 5), (&["-i", "-", "--json"], 5), (&["4"], 1)];
+    for (args, code) in table {
+        let get = world.get(args).args(&["--progress", "json"]).quietly().after_shell("exec >/dev/full");
+        let done = get.stdin("").run().exits(code);
+        let stderr = done.stderr();
+        let summary: serde_json::Value = serde_json::from_str(stderr.lines().last().unwrap()).unwrap();
+        assert_eq!((&summary["type"], &summary["exit_code"]), (&json!("summary"), &json!(code)));
+        let why = summary["stopped"].as_str().unwrap_or_default();
+        assert_eq!(why.starts_with("writing standard output: "), code == 5, "{summary}");
+    }
 }
 
 #[test]
@@ -144,6 +186,49 @@ fn a_list_of_failed_jobs_is_read_and_rewritten_by_the_next_run_and_gone_in_the_e
     world.media.on("/dead.gif", Answer::file(&clip));
     get(&[]).args(&["-i"]).args(&[list.as_path()]).run().exits(0);
     assert!(!list.exists());
+}
+
+#[test]
+fn two_runs_do_not_write_the_same_list_and_the_refused_one_takes_nothing_away() {
+    let world = World::new();
+    world.job("1", Answer::stall_at_once());
+    world.job("4", Answer::failed("no"));
+    let (list, elsewhere) = (world.path("failed.txt"), world.path("elsewhere"));
+    let draft = world.path("failed.txt.part");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let own = || world.get(&["4", "1"]).args(&["--failed"]).args(&[&list]).may_write(&list).may_write(&draft);
+    let running = own().spawn();
+    world.api.wait_for("the stalled request", |log| log.iter().any(|seen| seen.target.ends_with("/1")));
+    while std::fs::read_to_string(&draft).unwrap_or_default() != "4\n" {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let other =
+        || world.command("get").args(&["4", "-o"]).args(&[&elsewhere]).args(&["--failed"]).args(&[&list]);
+    for refused in [other(), own()] {
+        let refused = refused.run().exits(7).says("failed.txt").says("another vfetch");
+        assert!(refused.stderr().contains("another --failed"), "{}", refused.shown());
+        assert!(draft.exists(), "{}", refused.shown());
+    }
+    running.signal(Signal::INT);
+    running.wait().exits(130);
+    let left = std::fs::read_to_string(&list).unwrap();
+    assert_eq!(left.lines().collect::<std::collections::BTreeSet<_>>(), ["1", "4"].into());
+    assert!(!draft.exists());
+}
+
+#[test]
+fn the_list_that_a_killed_run_was_writing_is_taken_over() {
+    let world = World::new();
+    world.job("1", Answer::stall_at_once().then(Answer::failed("no")));
+    let (list, draft) = (world.path("failed.txt"), world.path("failed.txt.part"));
+    let get = || world.get(&["1"]).args(&["--failed"]).args(&[&list]).may_write(&list).may_write(&draft);
+    let running = get().spawn();
+    world.api.wait_for("the request", |log| !log.is_empty());
+    running.signal(Signal::KILL);
+    running.wait().exits(137);
+    std::fs::write(&draft, "what a longer list has left behind\n").unwrap();
+    get().run().exits(1);
+    assert_eq!((std::fs::read_to_string(&list).unwrap().as_str(), draft.exists()), ("1\n", false));
 }
 
 #[test]

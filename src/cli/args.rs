@@ -208,7 +208,10 @@ impl TransferArgs {
 
 /// The archive's folder, where its address is that of one; else what the user wrote.
 pub(crate) fn folder_of(archive: &Path) -> PathBuf {
-    let address = archive.to_str().filter(|text| text.starts_with("file://"));
+    const SCHEME: &str = "file://";
+    let is_address =
+        |text: &&str| text.get(..SCHEME.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(SCHEME));
+    let address = archive.to_str().filter(is_address);
     let folder = address.and_then(|text| url::Url::parse(text).ok()?.to_file_path().ok());
     folder.unwrap_or_else(|| archive.into())
 }

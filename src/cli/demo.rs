@@ -17,11 +17,10 @@ use vfetch::manifest::Manifest;
 use vfetch::serve::scenario::{SCENARIOS, Scenario};
 use vfetch::serve::{LookAlike, Seen, Settings};
 use vfetch::store::{Found, Store, StoreError};
-use vfetch::text::Untrusted;
+use vfetch::text::{Untrusted, quoted};
 
 use super::error::CliError;
 use super::get::{self, GetArgs};
-use super::report::quoted;
 use super::say;
 
 /// Shown under the command's help.

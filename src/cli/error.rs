@@ -19,7 +19,7 @@ pub(crate) const AGAIN: u8 = 4;
 pub(crate) const USAGE: u8 = 2;
 /// This machine failed: the disk, a permission, a limit.
 pub(crate) const LOCAL: u8 = 5;
-/// Another process is writing to the archive.
+/// Another process is writing to the archive, or the list of what failed.
 pub(crate) const BUSY: u8 = 7;
 
 /// An error with its exit code, and the way out where there is one.
@@ -34,6 +34,11 @@ impl CliError {
     /// The user asked for something that makes no sense.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { code: USAGE, message: message.into(), hint: None }
+    }
+
+    /// Another process has what this one needs.
+    pub(crate) fn busy(message: impl Into<String>) -> Self {
+        Self { code: BUSY, message: message.into(), hint: None }
     }
 
     /// This machine failed.

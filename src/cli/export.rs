@@ -1,11 +1,15 @@
 //! `vfetch export`: an archive for other programs.
 
 use std::io;
+use std::path::Path;
 
 use clap::ValueEnum;
+use vfetch::store::Store;
+use vfetch::text::quoted;
 use vfetch::view::export::{self, ExportError, Format};
 use vfetch::view::table::counted;
 
+use super::args;
 use super::error::CliError;
 use super::look::{self, ArchiveArg, Desk, ShowArgs};
 
@@ -65,7 +69,11 @@ pub(crate) async fn run(args: ExportArgs) -> Result<u8, CliError> {
     let format = if args.show.json { Format::JsonLines } else { args.format.format() };
     let archive = args.archive.archive;
     // Paths in an archive that is not a folder are relative to it.
-    let prefix = if archive.contains("://") { String::new() } else { archive.clone() };
+    let prefix = if Store::stages_in_itself(&archive)? {
+        args::folder_of(Path::new(&archive)).display().to_string()
+    } else {
+        String::new()
+    };
     let work = move |desk: &Desk| {
         let mut out = io::BufWriter::with_capacity(64 * 1024, io::stdout());
         let exported = match export::export(&store, format, &prefix, &desk.stop, &desk.progress, &mut out) {
@@ -77,8 +85,9 @@ pub(crate) async fn run(args: ExportArgs) -> Result<u8, CliError> {
             return Ok(None);
         }
         desk.say(format_args!(
-            "left out: {} that cannot be used; vfetch verify {archive} says why",
-            counted(exported.unreadable, "record")
+            "left out: {} that cannot be used; vfetch verify {} says why",
+            counted(exported.unreadable, "record"),
+            quoted(&archive)
         ));
         Ok(Some(INCOMPLETE))
     };

@@ -12,7 +12,7 @@ use vfetch::engine::preview::{self, Foreseen};
 use vfetch::engine::{Options, Session};
 use vfetch::job::{Asked, DEFAULT_FAMILY, DEFAULT_ORIGIN, Defaults, without_secrets};
 use vfetch::manifest::State;
-use vfetch::text::{Redactor, Untrusted};
+use vfetch::text::{Redactor, Untrusted, quoted};
 use vfetch::view::table::{counted, number};
 
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
@@ -60,7 +60,7 @@ pub(crate) struct GetArgs {
     #[arg(short = 'n', long, env = "VFETCH_DRY_RUN")]
     dry_run: bool,
     /// Write the references of jobs that did not end complete to this file; get -i takes it. It may be the file
-    /// that -i names: a run that is stopped leaves that as it was.
+    /// that -i names: a run that is stopped, or that passes over lines which name no job, leaves that as it was.
     #[arg(long, value_name = "FILE", env = "VFETCH_FAILED", conflicts_with = "dry_run")]
     failed: Option<PathBuf>,
     #[command(flatten)]
@@ -215,7 +215,7 @@ impl GetArgs {
 /// The command that tries jobs again, without their references. Those that the console names stand for themselves only
 /// where bare ids belong to the default family.
 pub(crate) fn retry_command(output: &Path, account: &AccountArgs, defaults: &Defaults) -> String {
-    let mut words = vec![format!("vfetch get -o {}", report::quoted(&output.display().to_string()))];
+    let mut words = vec![format!("vfetch get -o {}", quoted(&output.display().to_string()))];
     let environment = names::environment();
     // What the environment says is said again, or against it.
     let mut both = [Some(defaults), environment.as_ref()].into_iter().flatten();
@@ -230,7 +230,7 @@ pub(crate) fn retry_command(output: &Path, account: &AccountArgs, defaults: &Def
         .options()
         .into_iter()
         .chain(account.ca_cert.iter().map(|file| ("--ca-cert", file.display().to_string())));
-    words.extend(options.map(|(option, value)| format!("{option} {}", report::quoted(&value))));
+    words.extend(options.map(|(option, value)| format!("{option} {}", quoted(&value))));
     if account.allow_private_hosts {
         words.push("--allow-private-hosts".into());
     }

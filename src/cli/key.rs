@@ -1,7 +1,8 @@
 //! Where the key comes from: the environment, a file, standard input, or a command. Never an argument, which every
 //! user of the machine could read.
 
-use std::io::Read;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -18,7 +19,7 @@ const KEY_MAX: u64 = 4_096;
 /// Where the account's key is.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeyArgs {
-    /// Read the key from the first line of this file; - is standard input.
+    /// Read the key from the first line of this file that is not blank; - is standard input.
     #[arg(long, value_name = "FILE", env = "VFETCH_KEY_FILE", conflicts_with = "key_command")]
     key_file: Option<PathBuf>,
     /// Take the key from what this command prints (run by sh).
@@ -68,40 +69,49 @@ pub(crate) fn redactor() -> Redactor {
     key.map_or_else(Redactor::default, |key| Redactor::new(&key))
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the key must not be an argument, so no option reads this variable"
-)]
 fn in_environment() -> bool {
-    std::env::var_os(KEY_VARIABLE).is_some()
+    variable().is_some()
 }
 
+fn from_environment() -> Result<String, CliError> {
+    let Some(key) = variable() else {
+        return Err(CliError::usage("no API key")
+            .hint(format!("set {KEY_VARIABLE}, or use --key-file FILE or --key-command COMMAND")));
+    };
+    key.into_string()
+        .map_err(|_| CliError::usage(format!("the key in {KEY_VARIABLE} holds characters that no key has")))
+}
+
+/// What the variable holds. An empty one is as good as none: it is how a shell or a service file takes a key away.
 #[expect(
     clippy::disallowed_methods,
     reason = "the key must not be an argument, so no option reads this variable"
 )]
-fn from_environment() -> Result<String, CliError> {
-    match std::env::var(KEY_VARIABLE) {
-        Ok(key) => Ok(key),
-        Err(std::env::VarError::NotPresent) => Err(CliError::usage("no API key")
-            .hint(format!("set {KEY_VARIABLE}, or use --key-file FILE or --key-command COMMAND"))),
-        Err(std::env::VarError::NotUnicode(_)) => {
-            Err(CliError::usage(format!("the key in {KEY_VARIABLE} holds characters that no key has")))
-        }
-    }
+fn variable() -> Option<OsString> {
+    std::env::var_os(KEY_VARIABLE).filter(|key| !key.is_empty())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a file of the user's, not of an archive")]
 fn read_file(path: &Path) -> Result<String, CliError> {
     let failed = |error| CliError::usage(format!("reading the key from {}: {error}", path.display()));
-    let mut text = String::new();
     if path == Path::new("-") {
-        std::io::stdin().lock().take(KEY_MAX).read_to_string(&mut text).map_err(failed)?;
-    } else {
-        let file = std::fs::File::open(path).map_err(failed)?;
-        file.take(KEY_MAX).read_to_string(&mut text).map_err(failed)?;
+        return first_line(io::stdin().lock()).map_err(failed);
     }
-    Ok(text.trim_start().lines().next().unwrap_or_default().into())
+    let file = std::fs::File::open(path).map_err(failed)?;
+    first_line(BufReader::new(file)).map_err(failed)
+}
+
+/// The first line that is not blank. Nothing behind it is waited for: a pipe may stay open for as long as who writes to
+/// it lives, and a terminal does.
+fn first_line(input: impl BufRead) -> io::Result<String> {
+    let (mut input, mut line) = (input.take(KEY_MAX), String::new());
+    while line.trim().is_empty() {
+        line.clear();
+        if input.read_line(&mut line)? == 0 {
+            break;
+        }
+    }
+    Ok(line.trim().into())
 }
 
 fn run_command(command: &str) -> Result<String, CliError> {
@@ -112,6 +122,39 @@ fn run_command(command: &str) -> Result<String, CliError> {
     if !output.status.success() {
         return Err(failed(format!("failed: {}", output.status)));
     }
-    let text = String::from_utf8(output.stdout).map_err(|_| failed("printed no text".into()))?;
-    Ok(text.trim_start().lines().next().unwrap_or_default().into())
+    first_line(output.stdout.as_slice()).map_err(|_| failed("printed no text".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    /// Input that nobody may wait for.
+    struct Never;
+
+    impl Read for Never {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("read on"))
+        }
+    }
+
+    #[test]
+    fn the_first_line_that_is_not_blank_is_read_and_nothing_behind_it() {
+        let first = |text: &'static str| first_line(BufReader::new(text.as_bytes().chain(Never))).ok();
+        let table = [
+            ("key\n", Some("key")),
+            ("\n \r\n\t key \r\nanother\n", Some("key")),
+            ("key", None),
+            ("\n", None),
+            ("", None),
+        ];
+        for (text, want) in table {
+            assert_eq!(first(text).as_deref(), want, "{text:?}");
+        }
+        assert_eq!(first_line(&b"key"[..]).ok().as_deref(), Some("key"), "a line may end with the text");
+        assert_eq!(first_line(&b" \n"[..]).ok().as_deref(), Some(""));
+        let long = "k".repeat(10_000);
+        assert_eq!(first_line(long.as_bytes()).map(|line| line.len() as u64).ok(), Some(KEY_MAX));
+    }
 }

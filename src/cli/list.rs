@@ -8,6 +8,7 @@ use vfetch::engine::survey::{self, Look};
 use vfetch::job::Family;
 use vfetch::manifest::{State, seconds_of};
 use vfetch::query::{Facts, Query};
+use vfetch::text::quoted;
 use vfetch::view::table::{Row, Table, counted};
 
 use super::error::CliError;
@@ -126,8 +127,9 @@ pub(crate) async fn run(args: ListArgs) -> Result<u8, CliError> {
         })?;
         if unreadable > 0 {
             desk.say(format_args!(
-                "left out: {} that cannot be used; vfetch verify {archive} says why",
-                counted(unreadable, "record")
+                "left out: {} that cannot be used; vfetch verify {} says why",
+                counted(unreadable, "record"),
+                quoted(&archive)
             ));
         }
         out.end()

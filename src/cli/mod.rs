@@ -42,7 +42,7 @@ Exit codes:
   0  all done                    4  try again: a wait or a budget was over
   1  incomplete, for good        5  this machine failed: disk, permission, limit
   2  usage                       6  verify found damage
-  3  the account was refused     7  another vfetch is writing to this archive
+  3  the account was refused     7  another vfetch is writing here: archive or list
   128+n  ended by signal n       Several at once: 3, then 5, then 1, then 4.
 
 The key is read from MODELSLAB_API_KEY, --key-file or --key-command, never from an argument.

@@ -4,7 +4,7 @@ use serde_json::json;
 use vfetch::engine::survey::{self, Progress};
 use vfetch::engine::verify::{self, VerifyOptions};
 use vfetch::store::{Leftover, LeftoverKind, Store, StoreError};
-use vfetch::text::Untrusted;
+use vfetch::text::{Untrusted, quoted};
 use vfetch::verdict::{Finding, Share, Tally, Verdict};
 use vfetch::view::table::{bytes, counted, number};
 
@@ -148,7 +148,7 @@ fn conclude(
         }
     }
     if tally.faults() > 0 {
-        desk.say(format_args!("  vfetch repair {archive} puts right what it can"));
+        desk.say(format_args!("  vfetch repair {} puts right what it can", quoted(archive)));
     }
 }
 

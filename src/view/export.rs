@@ -101,10 +101,7 @@ fn job_text(format: Format, prefix: &str, job: &JobRef, manifest: &Manifest) -> 
     let mut to = Vec::new();
     match format {
         Format::Sha256Sums => {
-            for file in &manifest.files {
-                let path = format!("{}/{}", layout::folder(job), file.path);
-                to.extend_from_slice(sum_line(&file.sha256, &below(prefix, &path)).as_bytes());
-            }
+            to.extend_from_slice(sum_lines(prefix, job, manifest).as_bytes());
         }
         Format::JsonLines => {
             // A record that was read can be written.
@@ -124,9 +121,22 @@ fn job_text(format: Format, prefix: &str, job: &JobRef, manifest: &Manifest) -> 
     to
 }
 
-/// One line as `sha256sum` writes it: a name with a backslash or a line break in it is escaped, and says so.
+/// A line for each of a job's files as `sha256sum` writes it, so that `sha256sum -c` can check them: the digest, two
+/// spaces, and the path below the archive as the user wrote it.
 #[must_use]
-pub fn sum_line(digest: &Digest, path: &str) -> String {
+pub fn sum_lines(archive: &str, job: &JobRef, manifest: &Manifest) -> String {
+    let line = |file: &FileRecord| sum_line(&file.sha256, &path_below(archive, job, &file.path));
+    manifest.files.iter().map(line).collect()
+}
+
+/// The path of a job's file, below the archive as the user wrote it.
+#[must_use]
+pub fn path_below(archive: &str, job: &JobRef, name: &str) -> String {
+    below(archive, &format!("{}/{name}", layout::folder(job)))
+}
+
+/// A name with a backslash or a line break in it is escaped, and the line begins with a backslash that says so.
+fn sum_line(digest: &Digest, path: &str) -> String {
     if !path.contains(['\\', '\n', '\r']) {
         return format!("{digest}  {path}\n");
     }
@@ -134,9 +144,7 @@ pub fn sum_line(digest: &Digest, path: &str) -> String {
     format!("\\{digest}  {path}\n")
 }
 
-/// A path below a folder as the user wrote it.
-#[must_use]
-pub fn below(folder: &str, path: &str) -> String {
+fn below(folder: &str, path: &str) -> String {
     match folder {
         "" | "." | "./" => path.into(),
         folder if folder.ends_with('/') => format!("{folder}{path}"),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::table::{bytes, counted, number};
 use crate::census::{AtRisk, Census, Count};
-use crate::text::Untrusted;
+use crate::text::{Untrusted, quoted};
 
 /// How many jobs are named for one reason.
 const NAMED: usize = 5;
@@ -29,6 +29,8 @@ fn write_text(to: &mut String, census: &Census, archive: &str) -> fmt::Result {
     section(to, "FAMILY", by_size(census.families.iter()))?;
     section(to, "HOST", by_size(census.hosts.iter()))?;
     section(to, "FIRST RECORDED", census.ages.iter().map(|(age, count)| (age.words().into(), *count)))?;
+    // As a shell takes it: what helps is a command.
+    let archive = &quoted(archive);
     write_at_risk(to, census, archive)?;
     write_failures(to, census)?;
     write_unreadable(to, census, archive)

@@ -43,14 +43,49 @@ fn sha256sum_accepts_the_sums_from_beside_the_archive_and_from_within() {
 }
 
 #[test]
-fn an_archive_with_an_odd_name_is_escaped_as_sha256sum_does() {
+fn the_sums_of_an_archive_that_is_named_by_its_address_lead_to_its_files() {
     let bed = Bed::new();
     bed.complete("147", &[&content(1, 1_000)]);
-    let odd = "back\\slash\nline";
-    fs::rename(bed.archive(), bed.path(odd)).unwrap();
-    let sums = bed.run(&["export", odd]).exits(0).stdout;
-    assert_eq!(sums.lines().count(), 1, "{sums}");
-    assert_ne!(sha256sum(&bed.path(""), &sums), Some(false), "{sums}");
+    fs::rename(bed.archive(), bed.path("a b")).unwrap();
+    let place = bed.path("a%20b").display().to_string();
+    for address in [format!("file://{place}"), format!("FILE://{place}/")] {
+        let sums = bed.run(&["export", &address]).exits(0).stdout;
+        let (_, path) = sums.trim_end().split_once("  ").unwrap();
+        assert_eq!(path, bed.path("a b/147/147-0.gif").to_str().unwrap());
+        assert_ne!(sha256sum(&bed.path(""), &sums), Some(false), "{sums}");
+    }
+    // A folder may be called like an address that none is.
+    fs::create_dir(bed.path("1:")).unwrap();
+    fs::rename(bed.path("a b"), bed.path("1:/out")).unwrap();
+    let sums = bed.run(&["export", "1://out"]).exits(0).stdout;
+    assert!(sums.ends_with("  1://out/147/147-0.gif\n"), "{sums}");
+}
+
+#[test]
+fn sha256sum_accepts_the_sums_whatever_the_archive_is_called() {
+    let bed = Bed::new();
+    bed.complete("147", &[&content(1, 1_000), &content(2, 100)]);
+    let mut place = bed.archive();
+    let names = [
+        "a b",
+        "*star",
+        "./-dash",
+        "back\\slash\nline",
+        "a\\b",
+        "a\nb",
+        "a\rb",
+        "\\",
+        "tail\\n",
+        "ü影",
+        "out",
+    ];
+    for name in names {
+        fs::rename(&place, bed.path(name)).unwrap();
+        place = bed.path(name);
+        let sums = bed.run(&["export", name]).exits(0).stdout;
+        assert_eq!(sums.lines().count(), 2, "{sums}");
+        assert_ne!(sha256sum(&bed.path(""), &sums), Some(false), "{sums}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `vfetch status` and `vfetch list`.
 
 use std::fs;
+use std::process::Command;
 
 use vfetch::manifest::Reason;
 use vfetch::retry::{Cause, Failure};
@@ -126,6 +127,36 @@ fn a_list_is_in_natural_order_and_says_what_it_cannot_read() {
     assert_eq!(jobs(&bed, &[]), ["2", "10", "100", "1000"]);
     let ran = bed.run(&["list", "out"]).exits(0);
     assert_eq!(ran.stderr, "left out: 1 record that cannot be used; vfetch verify out says why\n");
+}
+
+#[test]
+fn commands_that_are_shown_can_be_pasted_whatever_the_archive_is_called() {
+    let bed = every_state();
+    for id in 1_000..1_030 {
+        bed.write(&bed.record(&id.to_string()));
+    }
+    fs::create_dir(bed.file("9")).unwrap();
+    fs::write(bed.file("9/manifest.json"), "{").unwrap();
+    fs::rename(bed.archive(), bed.path("it's here")).unwrap();
+    let mut shown = Vec::new();
+    for command in ["status", "list", "export", "verify"] {
+        let ran = bed.run(&[command, "it's here"]);
+        let text = [ran.stdout, ran.stderr].concat();
+        for said in text.split("vfetch ").skip(1) {
+            let end = [" says why", " fetches", " puts right", " lists them", "\n"];
+            let end = end.iter().filter_map(|end| said.find(end)).min().unwrap();
+            shown.push(said[..end].to_owned());
+        }
+    }
+    shown.sort();
+    shown.dedup();
+    let commands: Vec<&str> = shown.iter().filter_map(|shown| shown.split(' ').next()).collect();
+    assert_eq!(commands, ["list", "repair", "resume", "verify"], "{shown:#?}");
+    for command in &shown {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("printf '%s\\n' {command}")]);
+        assert_eq!(Ran::of(shell).stdout.lines().nth(1), Some("it's here"), "{command}");
+    }
 }
 
 #[test]

@@ -71,6 +71,24 @@ fn jobs(archive: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
+#[test]
+fn what_needs_no_key_is_repaired_where_the_variable_for_it_is_empty() {
+    let (bed, back) = (Bed::new(), Bed::new());
+    for bed in [&bed, &back] {
+        bed.complete("147", &[b"GIF89a"]);
+    }
+    fs::remove_file(bed.file("147/147-0.gif")).unwrap();
+    let repair = |args: &[&str]| {
+        let mut command = bed.command(&[&["repair", "out"], args].concat());
+        command.env("MODELSLAB_API_KEY", "");
+        Ran::of(command)
+    };
+    let ran = repair(&[]).exits(1);
+    assert!(ran.stderr.contains("no API key was given"), "{}", ran.stderr);
+    repair(&["--from", back.archive().to_str().unwrap()]).exits(0);
+    assert_eq!(fs::read(bed.file("147/147-0.gif")).unwrap(), b"GIF89a");
+}
+
 fn quarantine(bed: &Bed) -> BTreeMap<PathBuf, Vec<u8>> {
     files(&bed.file(".vfetch/quarantine"))
 }

@@ -72,6 +72,16 @@ fn a_key_that_is_missing_or_cannot_be_one_is_told_before_any_connection() {
 }
 
 #[test]
+fn a_variable_for_the_key_that_is_empty_is_as_good_as_none() {
+    let (world, clip) = world_with_a_job();
+    world.get(&["147"]).key(Some("")).run().exits(2).says("no API key").says("set MODELSLAB_API_KEY");
+    assert_eq!(world.api.connections(), 0);
+    let get = world.get(&["147"]).key(Some("")).args(&["--key-command", &format!("printf '%s' '{KEY}'")]);
+    get.run().exits(0);
+    world.holds("147", 0, &clip);
+}
+
+#[test]
 fn a_key_is_taken_from_a_file_from_standard_input_or_from_a_command_without_the_space_around_it() {
     let file = |world: &World| world.file("key.txt", format!("\n {KEY}\r\nsecond line\n")).into_os_string();
     let quoted = format!("printf '%s\\n' '{KEY}'");
@@ -88,6 +98,21 @@ fn a_key_is_taken_from_a_file_from_standard_input_or_from_a_command_without_the_
         world.holds("147", 0, &clip);
         let body: serde_json::Value = serde_json::from_slice(&world.polls("147")[0].body).unwrap();
         assert_eq!(body["key"], KEY, "from the {place}");
+    }
+}
+
+#[test]
+fn a_key_is_read_from_a_pipe_that_stays_open_behind_its_line() {
+    for place in ["-", "pipe"] {
+        let (world, clip) = world_with_a_job();
+        let pipe = world.path("pipe");
+        let file = if place == "-" { place.into() } else { pipe.clone().into_os_string() };
+        // Who holds both ends of a pipe open never sees its end.
+        let open = "mkfifo \"$PIPE\"; exec 3<>\"$PIPE\" <\"$PIPE\"; printf '\\n  %s\\n' \"$LINE\" >&3";
+        let get = world.get(&["147"]).args(&["--key-file".into(), file]).key(None::<&str>);
+        let get = get.env("PIPE", &pipe).env("LINE", KEY).after_shell(open).may_write(&pipe);
+        get.run().exits(0);
+        world.holds("147", 0, &clip);
     }
 }
 

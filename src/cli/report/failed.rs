@@ -3,12 +3,29 @@
 //! It is written as jobs end, beside its final name, and put in place at the end of the run: the old list may be the one
 //! that is being read. A run without failures leaves no list, and takes an old one away. What is no regular file, a pipe
 //! or a terminal, is written to directly.
+//!
+//! Two runs may be given the same list, on archives of their own. The draft belongs to the run that holds a lock on it:
+//!
+//! 1. it is opened as it is, since it may be another run's, and locked without waiting;
+//! 2. whoever held the lock may have put the draft in place, or taken it away, between these two steps: what was locked
+//!    is only the draft if its name still leads there, and else it is opened again;
+//! 3. what a run that was killed left in it is cut off, and the list begins.
+//!
+//! The lock ends with the file, after the draft has its final name or none.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use vfetch::text::{RedactingWriter, Redactor};
+
+use crate::cli::error::CliError;
+
+/// So often a draft may be put in place between its opening and its locking, before that is no accident any more.
+const OPENED_AT_MOST: usize = 16;
 
 /// A list under way.
 pub(super) struct FailedList {
@@ -22,11 +39,30 @@ pub(super) struct FailedList {
 #[expect(clippy::disallowed_methods, reason = "a file of the user's, not of an archive")]
 impl FailedList {
     /// Begins the list at this path.
-    pub(super) fn begin(path: &Path, redactor: &Redactor) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// Busy where another run is writing it, and then nothing was changed; a usage error where it cannot be written.
+    pub(super) fn begin(path: &Path, redactor: &Redactor) -> Result<Self, CliError> {
         let regular = std::fs::metadata(path).map_or(true, |there| there.is_file());
         let draft = regular.then(|| draft_path(path));
-        let file = redactor.writer(File::create(draft.as_deref().unwrap_or(path))?);
-        Ok(Self { path: path.into(), draft, file, empty: true, error: None })
+        let file = match &draft {
+            Some(draft) => own_draft(draft),
+            None => File::create(path).map(Some),
+        };
+        match file {
+            Ok(Some(file)) => {
+                let file = redactor.writer(file);
+                Ok(Self { path: path.into(), draft, file, empty: true, error: None })
+            }
+            Ok(None) => Err(CliError::busy(format!(
+                "the list --failed {} is locked: another vfetch is writing it",
+                path.display()
+            ))
+            .hint("wait for its end, or name another --failed file for this run")),
+            Err(error) => {
+                Err(CliError::usage(format!("beginning the list --failed {}: {error}", path.display())))
+            }
+        }
     }
 
     /// Adds lines; the first error is told at the end.
@@ -70,6 +106,41 @@ impl FailedList {
     }
 }
 
+/// The draft at this path, empty and locked by this process; `None` where another one holds it.
+fn own_draft(path: &Path) -> io::Result<Option<File>> {
+    for _ in 0..OPENED_AT_MOST {
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        if !try_lock(&file)? {
+            return Ok(None);
+        }
+        if is_at(&file, path)? {
+            file.set_len(0)?;
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
+}
+
+/// Locks a file against other processes, or says `false` at once where one has it.
+fn try_lock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        // A file system without locks is no reason to go without a list: there two runs are the user's to keep apart.
+        Err(Errno::INVAL | Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(true),
+        locked => Ok(locked.map(|()| true)?),
+    }
+}
+
+/// Whether the path leads to this very file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Where the list is while it is under way.
 pub(crate) fn draft_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -82,7 +153,7 @@ mod tests {
     #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and reads files")]
     use super::*;
 
-    fn begin(path: &Path) -> io::Result<FailedList> {
+    fn begin(path: &Path) -> Result<FailedList, CliError> {
         FailedList::begin(path, &Redactor::default())
     }
 
@@ -108,6 +179,58 @@ mod tests {
         std::fs::write(&path, "1\n").unwrap();
         begin(&path).unwrap().finish().unwrap();
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_list_has_one_writer_at_a_time_and_the_next_one_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("failed.txt");
+        std::fs::write(draft_path(&path), "what a killed run has left\n").unwrap();
+        let mut first = begin(&path).unwrap();
+        first.add(b"1\n");
+        assert!(begin(&path).is_err());
+        assert_eq!(std::fs::read_to_string(draft_path(&path)).unwrap(), "1\n");
+        first.finish().unwrap();
+        begin(&path).unwrap().discard();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_draft_that_was_put_in_place_meanwhile_is_not_the_draft() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("failed.txt"), folder.path().join("other"));
+        let file = File::create(&path).unwrap();
+        assert!(is_at(&file, &path).unwrap());
+        std::fs::rename(&path, &other).unwrap();
+        assert!(!is_at(&file, &path).unwrap());
+        std::fs::write(&path, "").unwrap();
+        assert!(!is_at(&file, &path).unwrap() && is_at(&file, &other).unwrap());
+    }
+
+    #[test]
+    fn many_who_begin_and_end_the_same_list_never_write_it_together() {
+        const WRITERS: u8 = 4;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("failed.txt");
+        std::thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let path = &path;
+                scope.spawn(move || {
+                    for round in 0..200 {
+                        let Ok(mut list) = begin(path) else { continue };
+                        let own = [b'a' + writer; 64];
+                        for letter in own {
+                            list.add(&[letter]);
+                        }
+                        assert_eq!(std::fs::read(draft_path(path)).unwrap(), own);
+                        if round % 3 == 0 { list.discard() } else { list.finish().unwrap() }
+                    }
+                });
+            }
+        });
+        assert!(std::fs::read(&path).unwrap().windows(2).all(|pair| pair[0] == pair[1]));
+        assert!(!draft_path(&path).exists());
     }
 
     #[test]

@@ -11,8 +11,9 @@ use vfetch::event::{Event, FailureGroup, FileEnd, FileRef, JobEnd, Summary};
 use vfetch::job::JobRef;
 use vfetch::manifest::{Manifest, Reason};
 use vfetch::text::Redactor;
+use vfetch::view::export;
 
-use super::{results, words};
+use super::words;
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -116,7 +117,7 @@ impl Lines<'_> {
     fn files(&self, job: &JobRef, manifest: &Manifest) -> Vec<Value> {
         let file = |file: &vfetch::manifest::FileRecord| {
             json!({
-                "output": file.output, "path": results::path(self.destination, job, &file.path), "bytes": file.bytes,
+                "output": file.output, "path": export::path_below(self.destination, job, &file.path), "bytes": file.bytes,
                 "sha256": file.sha256, "kind": file.kind,
             })
         };

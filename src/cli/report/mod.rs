@@ -1,8 +1,8 @@
 //! What a run shows: results on standard output, progress and words on standard error.
 //!
 //! A [`Console`] takes notice of every event. It folds them into a [`board`], from which [`bars`] or [`plain`] lines are
-//! made, turns them into [`results`] or [`json`] lines, and leaves it to the one thread of [`desk`] to write all that,
-//! through the redactor. [`Console::finish`] has the last words; failures come last of all.
+//! made, turns them into results, the lines of an [`export`], or [`json`] lines, and leaves it to the one thread of
+//! [`desk`] to write all that, through the redactor. [`Console::finish`] has the last words; failures come last of all.
 
 mod bars;
 mod board;
@@ -15,7 +15,6 @@ mod json;
 mod log;
 mod look;
 mod plain;
-mod results;
 mod screen;
 #[cfg(test)]
 mod tests;
@@ -30,7 +29,8 @@ use std::time::Instant;
 
 use vfetch::engine::archive::Stop;
 use vfetch::event::{Event, JobEnd, Reporter, Summary};
-use vfetch::text::Redactor;
+use vfetch::text::{Redactor, quoted};
+use vfetch::view::export;
 
 use super::error::CliError;
 use super::names::Names;
@@ -43,7 +43,6 @@ pub(crate) use look::Shown;
 use look::{Look, Terminal};
 use plain::Plain;
 use screen::Size;
-pub(crate) use words::quoted;
 
 /// How progress is shown on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -88,7 +87,8 @@ pub(crate) struct Settings {
     pub(crate) redactor: Redactor,
     /// Where the references of jobs that did not end complete are written.
     pub(crate) failed: Option<PathBuf>,
-    /// Whether that list is the one that the run reads: a run that does not come to its end leaves it as it was.
+    /// Whether that list is the one that the run reads: a run that does not come to its end, or passes over what stands
+    /// there, leaves it as it was.
     pub(crate) failed_is_read: bool,
     /// How jobs are called in that list.
     pub(crate) names: Names,
@@ -122,12 +122,8 @@ pub(crate) fn shown(progress: Progress, quiet: bool) -> Shown {
 /// Begins to show a run.
 pub(crate) fn start(settings: Settings) -> Result<Arc<Console>, CliError> {
     let look = look::look(settings.progress, settings.quiet, &Terminal::of_stderr());
-    let open_list = |path: &PathBuf| {
-        FailedList::begin(path, &settings.redactor).map_err(|error| {
-            CliError::usage(format!("beginning the list --failed {}: {error}", path.display()))
-        })
-    };
-    let failed = settings.failed.as_ref().map(open_list).transpose()?;
+    let begin_list = |path: &PathBuf| FailedList::begin(path, &settings.redactor);
+    let failed = settings.failed.as_ref().map(begin_list).transpose()?;
     let shared = Arc::new(Shared::default());
     let began = clock();
     let desk = Desk {
@@ -177,53 +173,67 @@ impl Console {
     pub(crate) fn finish(&self, how: &Finish<'_>) -> Summary {
         let took = clock().saturating_duration_since(self.began);
         let Some(mut desk) = self.close_desk() else { return self.shared.board().summary.clone() };
-        let mut words = Vec::new();
-        let mut kept = None;
-        let is_over = how.stop.is_none() && how.signal.is_none();
-        let (list, list_error) = match desk.failed.take() {
-            Some(list) if !is_over && self.settings.failed_is_read => {
-                kept = Some(format!("the list {} is as it was", list.path().display()));
-                list.discard();
-                (None, None)
-            }
-            list => finish_list(list),
-        };
         let mut summary = self.shared.board().summary.clone();
-        match how.stop {
-            Some(Stop::Account(failure)) => {
-                summary.note_auth();
-                words.push(failure.to_string());
-            }
-            Some(Stop::Listing(failure)) => {
-                summary.note_unlisted(failure);
-                words.push(format!("the account's listing cannot be read: {failure}"));
-            }
-            Some(Stop::Local(error)) => {
-                summary.note_local();
-                words.push(error.to_string());
-            }
-            None => {}
-        }
-        if list_error.is_some() {
-            summary.note_local();
-        }
+        let list = self.end_list(desk.failed.take(), how, &summary);
+        let mut words = Vec::new();
+        words.extend(how.stop.map(|stop| note_stop(&mut summary, stop)));
         words.extend(how.signal.map(|signal| words::signal_words(signal, how.retry_command.is_some())));
-        let exit_code = how.signal.map_or_else(|| summary.exit_code(), signal_code);
-        let json = self.json_lines().summary(&summary, exit_code, words.first().map(String::as_str), took);
+        // The summary's line says how all of this ended, so it comes last, and is made again where it fails itself.
+        for error in [take_out_error(&mut desk), list.error].into_iter().flatten() {
+            summary.note_local();
+            words.push(error);
+        }
+        let mut json = self.summary_line(&summary, how, &words, took);
         if self.settings.json {
             desk.write_out(json.as_bytes());
         }
-        if let Some(error) = desk.out_error.take() {
+        if let Some(error) = take_out_error(&mut desk) {
             summary.note_local();
-            words.push(format!("writing standard output: {error}"));
+            words.push(error);
+            json = self.summary_line(&summary, how, &words, took);
         }
-        words.extend(list_error.or(kept));
+        if let Some(text) = list.stays.as_deref().filter(|_| self.shown == Shown::Json) {
+            desk.write_err(&self.json_lines().line(&Event::Warning { job: None, text }, took));
+        }
+        words.extend(list.stays);
         if self.shown == Shown::Json {
             desk.write_err(&json);
         } else {
-            desk.write_err(&self.last_words(&summary, took, &words, how.retry_command, list.as_deref()));
+            desk.write_err(&self.last_words(&summary, took, &words, how.retry_command, list.path.as_deref()));
         }
         summary
+    }
+
+    /// Puts the list of failed jobs in place, or leaves it as it was.
+    fn end_list(&self, list: Option<FailedList>, how: &Finish<'_>, summary: &Summary) -> ListEnd {
+        let Some(list) = list else { return ListEnd::default() };
+        let path = list.path().display().to_string();
+        if let Some(why) = self.why_list_stays(how, summary) {
+            list.discard();
+            return ListEnd {
+                stays: Some(format!("the list {path} is as it was{why}")),
+                ..ListEnd::default()
+            };
+        }
+        match list.finish() {
+            Ok(()) => ListEnd { path: Some(quoted(&path)), ..ListEnd::default() },
+            Err(error) => {
+                let error = format!("writing the list --failed {path}: {error}");
+                ListEnd { error: Some(error), ..ListEnd::default() }
+            }
+        }
+    }
+
+    /// Why the list that the run has read does not make room for the new one, to be read behind the words that say so:
+    /// the new one does not name what the run did not come to, nor what it passed over.
+    fn why_list_stays(&self, how: &Finish<'_>, summary: &Summary) -> Option<&'static str> {
+        if !self.settings.failed_is_read {
+            return None;
+        }
+        if how.stop.is_some() || how.signal.is_some() {
+            return Some("");
+        }
+        (summary.refused_refs > 0).then_some(", since what was passed over is in no other list")
     }
 
     fn last_words(
@@ -246,6 +256,17 @@ impl Console {
             let _ = writeln!(text, "vfetch: {}", words::clean(redactor, words));
         }
         text + &words::failures(summary, again, list, redactor)
+    }
+
+    fn summary_line(
+        &self,
+        summary: &Summary,
+        how: &Finish<'_>,
+        stopped: &[String],
+        took: std::time::Duration,
+    ) -> String {
+        let exit_code = how.signal.map_or_else(|| summary.exit_code(), signal_code);
+        self.json_lines().summary(summary, exit_code, stopped.first().map(String::as_str), took)
     }
 
     fn json_lines(&self) -> json::Lines<'_> {
@@ -285,7 +306,7 @@ impl Reporter for Console {
             && !self.settings.json
             && let Event::JobEnded { job, end: JobEnd::Kept(manifest) | JobEnd::Archived(manifest) } = event
         {
-            self.push_out(event, &results::lines(&self.settings.destination, job, manifest));
+            self.push_out(event, &export::sum_lines(&self.settings.destination, job, manifest));
         }
         if self.settings.failed.is_some()
             && let Event::JobEnded { job, end } = event
@@ -318,12 +339,36 @@ fn signal_code(signal: i32) -> u8 {
     128 + u8::try_from(signal).unwrap_or(0)
 }
 
-/// Puts the list of failed jobs in place: its path as a shell takes it, and what went wrong.
-fn finish_list(list: Option<FailedList>) -> (Option<String>, Option<String>) {
-    let Some(list) = list else { return (None, None) };
-    let path = list.path().display().to_string();
-    match list.finish() {
-        Ok(()) => (Some(quoted(&path)), None),
-        Err(error) => (None, Some(format!("writing the list --failed {path}: {error}"))),
+/// What became of the list of failed jobs, at most one of these.
+#[derive(Default)]
+struct ListEnd {
+    /// It is in place; its path as a shell takes it.
+    path: Option<String>,
+    /// It is as it was; so in words.
+    stays: Option<String>,
+    /// It could not be written; so in words.
+    error: Option<String>,
+}
+
+/// Notes what ended the run early; in words.
+fn note_stop(summary: &mut Summary, stop: &Stop) -> String {
+    match stop {
+        Stop::Account(failure) => {
+            summary.note_auth();
+            failure.to_string()
+        }
+        Stop::Listing(failure) => {
+            summary.note_unlisted(failure);
+            format!("the account's listing cannot be read: {failure}")
+        }
+        Stop::Local(error) => {
+            summary.note_local();
+            error.to_string()
+        }
     }
+}
+
+/// Why standard output could not be written, once.
+fn take_out_error(desk: &mut Desk) -> Option<String> {
+    desk.out_error.take().map(|error| format!("writing standard output: {error}"))
 }

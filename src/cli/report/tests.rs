@@ -124,6 +124,33 @@ fn results_go_to_standard_output_and_failures_come_last_on_standard_error() {
 }
 
 #[test]
+fn a_result_is_the_digest_two_spaces_and_the_path_as_the_user_wrote_it_and_json_names_the_same_path() {
+    let digest = vfetch::sha256::Digest::of(b"GIF89a");
+    let table = [
+        ("out", "", "out/98/98-0.gif"),
+        ("./out/", "", "./out/98/98-0.gif"),
+        (".", "", "98/98-0.gif"),
+        ("/", "", "/98/98-0.gif"),
+        ("a b", "", "a b/98/98-0.gif"),
+        ("a\\b", "\\", "a\\\\b/98/98-0.gif"),
+        ("a\nb", "\\", "a\\nb/98/98-0.gif"),
+        ("a\rb", "\\", "a\\rb/98/98-0.gif"),
+    ];
+    for (destination, mark, path) in table {
+        let of = |json| {
+            let (out, err) = (Written::default(), Written::default());
+            let settings = Settings { destination: destination.into(), json, ..settings() };
+            archive(&start(settings, out.clone(), &err), &job("98"));
+            out.text()
+        };
+        assert_eq!(of(false), format!("{mark}{digest}  {path}\n"));
+        if mark.is_empty() {
+            assert!(of(true).contains(&format!("\"path\":\"{path}\"")), "{}", of(true));
+        }
+    }
+}
+
+#[test]
 fn quiet_leaves_results_and_final_failures() {
     let (out, err) = (Written::default(), Written::default());
     let console = start(Settings { quiet: true, ..settings() }, out.clone(), &err);

@@ -230,15 +230,6 @@ pub(super) fn signal_words(signal: i32, goes_on: bool) -> String {
     format!("stopped by {name}; what came is kept{more}")
 }
 
-/// A word as a POSIX shell takes it.
-pub(crate) fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.into();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{complete, job, partial};
@@ -391,14 +382,5 @@ mod tests {
         let want = "stopped by SIGINT; what came is kept";
         assert_eq!(signal_words(2, false), want);
         assert_eq!(signal_words(2, true), format!("{want}, and the same command goes on from there"));
-    }
-
-    #[test]
-    fn words_are_quoted_as_a_shell_needs_it() {
-        for (word, want) in
-            [("./out", "./out"), ("a b", "'a b'"), ("it's", "'it'\\''s'"), ("", "''"), ("$x", "'$x'")]
-        {
-            assert_eq!(quoted(word), want);
-        }
     }
 }
