@@ -98,8 +98,8 @@ fn what_the_first_signal_cannot_end_the_second_one_ends_at_once_and_time_does() 
         let to_the_pipe = format!("exec \"$0\" \"$@\" >'{}'", path.display());
         let running = world.get(&["147", "--json"]).after_shell(&to_the_pipe).spawn();
         world.wait_for_staged(2 << 20);
-        world.wait_for_checkpoints(1);
         tell(&running, Signal::INT);
+        world.wait_for_checkpoints(1);
         if let Some(second) = second {
             running.signal(second);
         }
