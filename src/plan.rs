@@ -4,12 +4,14 @@
 //! - [`after_failure`] says where a source stands once an attempt has failed.
 //! - [`keep`] tells which files of a record serve an output, so that only the others are fetched; [`renewed`], which output
 //!   of a second answer is which of the first.
+//! - [`stays`] decides whether the record gives way to what a run has to say.
 //! - [`resume`] and [`judge_answer`] decide whether bytes may be appended to a part, and never splice two contents.
 //!
 //! Moments are durations since the run began, as a clock that never jumps counts them.
 
 mod kept;
 mod range;
+mod renewal;
 
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use crate::manifest::Rung;
 use crate::retry::{Cause, Failure, backoff};
 pub use kept::{FilePlan, Identity, keep, keep_the_others, renewed};
 pub use range::{Answer, Body, ContentRange, Part, Resume, is_strong, judge_answer, refuses_ranges, resume};
+pub use renewal::{Came, Renewal, stays};
 
 /// How long after its success a fresh job's files may answer "not there" and mean "not yet".
 pub const FRESH_FOR: Duration = Duration::from_secs(60);

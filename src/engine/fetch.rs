@@ -18,13 +18,13 @@
 //! 5. Every record that names a file is synced, and every one that replaces such a record; notes of pending and failed
 //!    jobs are not, and never replace one with files. What the archive has is given up only for something proven:
 //!    where a file cannot be fetched again, or another answer does not list it, its record and its bytes stay. A
-//!    damaged record is never written over: it and what lies under the names that are needed are put aside.
+//!    damaged record is never written over: it and every file that it may have named are put aside.
 //! 6. A record is kept for an output only where origin, family, id and the source's path are the same.
 //! 7. A job is passed over only after a look at each file that it names.
 //! 8. A killed run leaves at most whole files without a record, and parts in the staging area.
 
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Map;
@@ -36,14 +36,14 @@ use super::glance::{Glance, glance};
 use super::haul::{Haul, bring_all};
 use super::output::{self, JobContext, Listed};
 use super::split::{Split, Sum};
-use super::{Error, Session, record};
+use super::{Error, Session, aside, record};
 use crate::event::Event;
 use crate::job::{Asked, JobRef};
-use crate::layout::{self, Key};
+use crate::layout::Key;
 use crate::lifetime::{self, Birth};
 use crate::listing;
 use crate::manifest::{FileRecord, Manifest, State};
-use crate::plan::{self, Moment};
+use crate::plan::{self, Came, Moment, Renewal};
 use crate::reply::{Done, Output, Pending, PendingWhy, Reply, Source};
 use crate::retry::{Cause, Class, Failure, PollSchedule, backoff};
 use crate::store::{Found, Proven, StoreError, Version};
@@ -443,17 +443,21 @@ impl<'a> OneJob<'a> {
         let sum = split.sum(&done, before, &self.here(), self.session.options.force, &haul);
         let heard = std::mem::take(&mut haul.missing);
         let Sum { outputs, kept, missing, lacking, not_again, has_others } = sum;
-        let (nothing_new, cut_short) = (haul.came.is_empty(), haul.cancelled || haul.here.is_some());
-        let passing = lacking.iter().any(|missing| !crate::event::is_for_good(missing));
+        let came = match () {
+            () if !haul.came.is_empty() => Came::Something,
+            () if haul.cancelled || haul.here.is_some() => Came::CutShort,
+            () => Came::Nothing,
+        };
         let draft = record::done(&self.asked.job, &self.found, done, &outputs, kept, haul.came, missing);
-        let lost = self.names_files() && !matches!(self.found, Found::Record(..));
-        let mends = self.bad.is_some();
-        let says_little = lost || passing && (mends || draft.manifest.files.is_empty());
-        // A record that was lost is made anew as a whole, or what it may have named would give way to less.
-        let gives_up = mends && lost && draft.manifest.derived_state() != State::Complete;
-        // Where nothing came the record stays as it is, unless the new one says more and gives nothing up.
-        let stays =
-            gives_up || nothing_new && (cut_short || has_others || says_little || !not_again.is_empty());
+        let stays = plan::stays(&Renewal {
+            came,
+            was_lost: self.names_files() && before.is_none(),
+            mends: self.bad.is_some(),
+            is_complete: draft.manifest.derived_state() == State::Complete,
+            names_files: !draft.manifest.files.is_empty(),
+            may_come: lacking.iter().any(|missing| !crate::event::is_for_good(missing)),
+            keeps_files: has_others || !not_again.is_empty(),
+        });
         let mut shown = if stays {
             draft.manifest
         } else {
@@ -493,14 +497,14 @@ impl<'a> OneJob<'a> {
     ) -> Result<(Manifest, Version), Ended> {
         let (session, job) = (self.session, &self.asked.job);
         if let Some(bad) = &mut self.bad {
-            put_aside(session, job, bad.clone()).await?;
+            aside::put(session, job, bad.clone()).await?;
             bad.clear();
         }
         self.committed = true;
         if let Found::Damaged { .. } = &self.found {
             // It may have named any of the files that lie there. No later record would know them, so the next run would
             // take their names.
-            put_aside_all(session, job).await?;
+            aside::put_all(session, job).await?;
             self.found = Found::Nothing;
         }
         let replaces = self.found.version();
@@ -525,25 +529,6 @@ fn beside(done: &Done, listed: &[Option<Url>]) -> Vec<Option<Url>> {
         .collect();
     let links: Vec<Vec<&Url>> = links.iter().map(|links| links.iter().collect()).collect();
     listing::pair(&links, listed)
-}
-
-/// Moves what has these names in a job's folder into the quarantine.
-pub(super) async fn put_aside(session: &Session, job: &JobRef, names: Vec<String>) -> Result<(), StoreError> {
-    let (store, staging, folder) = (session.store.clone(), Arc::clone(&session.staging), layout::folder(job));
-    let moved = tokio::task::spawn_blocking(move || {
-        names.iter().try_for_each(|name| store.put_aside(&staging, &folder, name).map(drop))
-    });
-    moved.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-}
-
-/// Moves every file of the job's own naming into the quarantine, and the record last: whoever is killed half way finds it
-/// damaged again.
-async fn put_aside_all(session: &Session, job: &JobRef) -> Result<(), StoreError> {
-    let (store, folder) = (session.store.clone(), layout::folder(job));
-    let names = tokio::task::spawn_blocking(move || store.names(&folder)).await;
-    let names = names.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
-    let files = names.into_iter().map(|(name, _)| name).filter(|name| Key::recorded(job, name).is_some());
-    put_aside(session, job, files.chain([layout::MANIFEST_NAME.to_owned()]).collect()).await
 }
 
 /// Asks for a job once, before its time is over: neither a host that is to be left alone for longer nor an answer that

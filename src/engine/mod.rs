@@ -31,6 +31,7 @@
 
 pub mod account;
 pub mod archive;
+mod aside;
 pub mod assembly;
 pub mod audit;
 mod download;
