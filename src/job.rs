@@ -341,7 +341,7 @@ impl Defaults {
     /// Reads a fetch URL whose id, for the family that has it in the call's body, stands beside it.
     fn parse_fetch(&self, text: &str, id_beside: Option<&str>) -> Result<JobRef, JobError> {
         let url = Url::parse(text).map_err(|_| JobError::FetchUrl(shorten(text)))?;
-        let origin = Origin::of(&url)?;
+        let origin = self.meant(&url, Origin::of(&url)?);
         if origin != self.origin {
             let url = shorten(&without_secrets(&url));
             return Err(JobError::ForeignOrigin {
@@ -361,6 +361,14 @@ impl Defaults {
             (Some(family), Some(id)) => Ok(JobRef::new(origin, family, JobId::new(id)?)),
             _ => Err(not_a_fetch()),
         }
+    }
+
+    /// The origin that a URL means. A service behind a proxy that ends TLS may write `http://` into its own links: those
+    /// are this origin's all the same, and asked for at `https://`. Other ports are other services.
+    fn meant(&self, url: &Url, named: Origin) -> Origin {
+        let bare = |origin: &'_ Origin, scheme| origin.as_str().strip_prefix(scheme).map(str::to_owned);
+        let host = bare(&named, "http://").filter(|_| url.port().is_none());
+        if host.is_some() && host == bare(&self.origin, "https://") { self.origin.clone() } else { named }
     }
 
     /// Reads a saved answer: `fetch_result` decides where there is one (its tail may differ from `id`), else `id`.
@@ -554,7 +562,9 @@ mod tests {
             ("realtime/../7", "not a job id"),
             ("realtime/", "not a job id"),
             ("https://evil.test/api/v6/video/fetch/1", "the key is only for https://modelslab.com"),
-            ("http://modelslab.com/api/v6/video/fetch/1", "the key is only for https://modelslab.com"),
+            ("http://modelslab.com:443/api/v6/video/fetch/1", "the key is only for https://modelslab.com"),
+            ("http://modelslab.com:8080/api/v6/video/fetch/1", "the key is only for https://modelslab.com"),
+            ("http://evil.test/api/v6/video/fetch/1", "the key is only for https://modelslab.com"),
             ("https://modelslab.com:444/api/v6/video/fetch/1", "the key is only for"),
             ("https://modelslab.com/api/v6/video/status/1", "not a fetch URL"),
             ("https://modelslab.com/api/../x/fetch/1", "not a fetch URL"),
@@ -571,6 +581,25 @@ mod tests {
         }
         assert!(defaults().parse(&"9".repeat(ID_MAX)).is_ok());
         assert!(defaults().parse(&"9".repeat(ID_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_link_of_the_apis_own_without_tls_is_asked_for_with_it() {
+        let job = defaults().parse("https://modelslab.com/api/v6/video/fetch/6").unwrap();
+        for url in
+            ["http://modelslab.com/api/v6/video/fetch/6", "http://ModelsLab.com:80/api/v6/video/fetch/6"]
+        {
+            assert_eq!(defaults().parse(url).unwrap(), job);
+            let answer = format!(r#"{{"status":"success","id":6,"fetch_result":"{url}"}}"#);
+            assert_eq!(defaults().parse(&answer).unwrap(), job);
+        }
+        let plain = Defaults::new("http://127.0.0.1", None).unwrap();
+        assert!(
+            plain.parse("https://127.0.0.1/api/v6/video/fetch/6").is_err(),
+            "nobody said that it has TLS"
+        );
+        let same_port = Defaults::new("https://127.0.0.1:8443", None).unwrap();
+        assert!(same_port.parse("http://127.0.0.1:8443/api/v6/video/fetch/6").is_err());
     }
 
     #[test]

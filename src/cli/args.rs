@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ArgAction;
 use vfetch::engine::Options;
 use vfetch::job::{DEFAULT_ORIGIN, Defaults};
+use vfetch::net::address::is_overheard;
 use vfetch::net::{Api, ClientOptions, Http};
 use vfetch::store::{Open, Store, StoreError};
 use vfetch::text::Redactor;
@@ -40,6 +41,9 @@ pub(crate) struct AccountArgs {
     /// Let media come from private addresses (always allowed beside an API that has such an address itself).
     #[arg(long, env = "VFETCH_ALLOW_PRIVATE_HOSTS")]
     pub(crate) allow_private_hosts: bool,
+    /// Send the key in clear text where --base-url says http:// (always allowed within this machine and its network).
+    #[arg(long, env = "VFETCH_ALLOW_HTTP")]
+    pub(crate) allow_http: bool,
     /// Whether no proxy is asked, whatever the environment says.
     #[arg(skip)]
     pub(crate) without_proxies: bool,
@@ -48,8 +52,15 @@ pub(crate) struct AccountArgs {
 impl AccountArgs {
     /// What a bare id stands for.
     pub(crate) fn defaults(&self) -> Result<Defaults, CliError> {
-        Defaults::new(&self.base_url, self.family.as_deref())
-            .map_err(|error| CliError::usage(error.to_string()))
+        let defaults = Defaults::new(&self.base_url, self.family.as_deref())
+            .map_err(|error| CliError::usage(error.to_string()))?;
+        if !self.allow_http && is_overheard(&defaults.origin) {
+            let error =
+                format!("{} would get the key in clear text, for all to read on its way", defaults.origin);
+            let way_out = "write https:// there, or --allow-http (VFETCH_ALLOW_HTTP=true) if it is meant";
+            return Err(CliError::usage(error).hint(way_out));
+        }
+        Ok(defaults)
     }
 
     /// The two clients: the API's, which holds the key, and the media's, which does not.

@@ -234,5 +234,8 @@ pub(crate) fn retry_command(output: &Path, account: &AccountArgs, defaults: &Def
     if account.allow_private_hosts {
         words.push("--allow-private-hosts".into());
     }
+    if account.allow_http {
+        words.push("--allow-http".into());
+    }
     words.join(" ")
 }

@@ -11,6 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+use crate::job::Origin;
+
 /// The kind of network that an address belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
@@ -77,6 +79,36 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         [0x2002, ..] => Some(v4(2)),
         _ => None,
     }
+}
+
+/// Whether what is sent to an API may be read on its way: by plain HTTP, to a host that is not near. Near is what does
+/// not leave this machine or its own network: an address of theirs, or a name that only they can know.
+#[must_use]
+pub fn is_overheard(api: &Origin) -> bool {
+    let Ok(url) = Url::parse(api.as_str()) else { return true };
+    let is_near = match url.host() {
+        Some(Host::Ipv4(address)) => is_near_address(address.into()),
+        Some(Host::Ipv6(address)) => is_near_address(address.into()),
+        Some(Host::Domain(name)) => is_near_name(name),
+        None => false,
+    };
+    url.scheme() != "https" && !is_near
+}
+
+fn is_near_address(address: IpAddr) -> bool {
+    match network(address) {
+        Network::Loopback | Network::Private | Network::LinkLocal => true,
+        // Systems connect to themselves there.
+        Network::Unusable => address.is_unspecified(),
+        Network::Public | Network::Carrier => false,
+    }
+}
+
+fn is_near_name(name: &str) -> bool {
+    /// Names that no public server knows (RFC 6761, RFC 6762, and what ICANN set aside for private use).
+    const NEAR: [&str; 4] = ["localhost", "local", "internal", "test"];
+    let last = name.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    !name.contains('.') || NEAR.contains(&last)
 }
 
 /// Which networks media may come from.
@@ -204,6 +236,42 @@ mod tests {
         ];
         for (text, want) in table {
             assert_eq!(network(text.parse().unwrap()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_clear_text_is_overheard_where_it_leaves_this_network() {
+        let table = [
+            ("http://modelslab.com", true),
+            ("http://modelslab.com:8080", true),
+            ("http://8.8.8.8", true),
+            ("http://[2606:4700::1111]", true),
+            ("http://100.64.0.1", true),
+            ("http://203.0.113.1", true),
+            ("http://localhost.example", true),
+            ("http://xlocal.example", true),
+            ("http://ai./", true),
+            ("https://modelslab.com", false),
+            ("https://8.8.8.8", false),
+            ("http://127.0.0.1:8147", false),
+            ("http://[::1]:8147", false),
+            ("http://0.0.0.0:8147", false),
+            ("http://10.1.2.3", false),
+            ("http://192.168.0.1:80", false),
+            ("http://169.254.1.1", false),
+            ("http://[fe80::1]", false),
+            ("http://[fd00::1]", false),
+            ("http://localhost:1", false),
+            ("http://LOCALHOST.", false),
+            ("http://api.localhost", false),
+            ("http://mock", false),
+            ("http://nas.local", false),
+            ("http://api.internal", false),
+            ("http://api.corp.test", false),
+        ];
+        for (url, want) in table {
+            let origin = Origin::of(&Url::parse(url).unwrap()).unwrap();
+            assert_eq!(is_overheard(&origin), want, "{url}");
         }
     }
 

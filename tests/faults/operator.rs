@@ -144,6 +144,22 @@ fn a_key_among_the_arguments_is_refused_and_not_repeated() {
 }
 
 #[test]
+fn a_key_goes_out_in_clear_text_only_where_it_stays_near_or_where_that_is_meant() {
+    let world = World::new();
+    let far = "http://api.example.invalid";
+    for arguments in [&["147"][..], &["147", "--dry-run"]] {
+        let done = world.get(arguments).base_url(Some(far)).run().exits(2).says(far);
+        assert!(
+            done.stderr().contains("https://") && done.stderr().contains("--allow-http"),
+            "{}",
+            done.shown()
+        );
+    }
+    world.get(&["147"]).args(&["--allow-http", "-R", "0"]).base_url(Some(far)).run().exits(4);
+    world.get(&["147", "-R", "0"]).env("VFETCH_ALLOW_HTTP", "true").base_url(Some(far)).run().exits(4);
+}
+
+#[test]
 fn a_list_with_every_kind_of_dirt_gives_its_good_jobs_and_names_its_bad_lines() {
     let world = World::new();
     let clip = world.content(Content::mp4(1, 60_000));
