@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::key::KeyArgs;
 use super::look::ShowArgs;
 use super::names::Names;
-use super::report::{Progress, Results, Settings};
+use super::report::{Looks, Progress, Results, Settings};
 use super::values;
 
 /// Files that are transferred at once need a socket, a part and a share of what commits need.
@@ -299,6 +299,7 @@ impl OutputArgs {
             redactor,
             failed,
             failed_is_read: false,
+            looks: Looks::default(),
             names,
         }
     }
