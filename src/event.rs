@@ -237,6 +237,84 @@ struct Worst {
     for_now: bool,
 }
 
+impl Worst {
+    fn of(class: Class) -> Self {
+        match class {
+            Class::Auth => Self { auth: true, ..Self::default() },
+            Class::Permanent => Self { for_good: true, ..Self::default() },
+            Class::Transient => Self { for_now: true, ..Self::default() },
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        let Self { auth, local, for_good, for_now } = other;
+        self.auth |= auth;
+        self.local |= local;
+        self.for_good |= for_good;
+        self.for_now |= for_now;
+    }
+}
+
+/// All that a summary needs to know of a job that did not end complete: what is kept of it where it may be looked at
+/// again, and only its last end is to count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    count: Count,
+    worst: Worst,
+    /// The words of its group and what was seen; none where nothing failed.
+    why: Option<(&'static str, String)>,
+}
+
+/// Where an unfinished job is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Count {
+    Partial,
+    Failed,
+    Gone,
+    Pending,
+    Local,
+    Cancelled,
+}
+
+impl Unfinished {
+    /// What a summary needs to know of this end; `None` where the job is complete.
+    #[must_use]
+    pub fn of(end: &JobEnd<'_>) -> Option<Self> {
+        let of = |count, worst, words, detail: &str| Self { count, worst, why: Some((words, detail.into())) };
+        match end {
+            JobEnd::Kept(_) | JobEnd::Archived(_) => None,
+            JobEnd::Incomplete(manifest) => Some(Self::of_record(manifest)),
+            JobEnd::Pending => {
+                let words = "still processing when the wait was over";
+                Some(of(Count::Pending, Worst::of(Class::Transient), words, ""))
+            }
+            JobEnd::Failed(failure) => {
+                Some(of(Count::Failed, Worst::of(failure.class()), failure.cause.words(), &failure.detail))
+            }
+            JobEnd::Local(why) => {
+                let worst = Worst { local: true, ..Worst::default() };
+                Some(of(Count::Local, worst, "this machine failed", why))
+            }
+            JobEnd::Cancelled => Some(Self { count: Count::Cancelled, worst: Worst::default(), why: None }),
+        }
+    }
+
+    fn of_record(manifest: &Manifest) -> Self {
+        let count = match manifest.derived_state() {
+            State::Gone => Count::Gone,
+            State::Partial => Count::Partial,
+            State::Complete | State::Pending | State::Failed => Count::Failed,
+        };
+        let for_good = manifest.missing.is_empty() || manifest.missing.iter().any(is_for_good);
+        let last =
+            manifest.missing.iter().find_map(|missing| missing.reasons.last()).or(manifest.error.as_ref());
+        let (words, detail) =
+            last.map_or(("no output came", ""), |reason| (reason.cause.words(), reason.detail.as_str()));
+        let worst = Worst { for_good, for_now: !for_good, ..Worst::default() };
+        Self { count, worst, why: Some((words, detail.into())) }
+    }
+}
+
 impl Summary {
     /// Adds one event.
     pub fn note(&mut self, event: &Event<'_>) {
@@ -270,50 +348,29 @@ impl Summary {
     }
 
     fn note_end(&mut self, job: &JobRef, end: &JobEnd<'_>) {
+        if let Some(unfinished) = Unfinished::of(end) {
+            return self.note_unfinished(job, &unfinished);
+        }
         self.jobs += 1;
-        match end {
-            JobEnd::Kept(_) => self.kept += 1,
-            JobEnd::Archived(_) => self.archived += 1,
-            JobEnd::Incomplete(manifest) => self.note_incomplete(job, manifest),
-            JobEnd::Pending => {
-                self.pending += 1;
-                self.worst.for_now = true;
-                self.group("still processing when the wait was over", &job.to_string(), "");
-            }
-            JobEnd::Failed(failure) => self.note_failure(job, failure),
-            JobEnd::Local(why) => {
-                self.local += 1;
-                self.worst.local = true;
-                self.group("this machine failed", &job.to_string(), why);
-            }
-            JobEnd::Cancelled => self.cancelled += 1,
-        }
+        let was_here = matches!(end, JobEnd::Kept(_));
+        *if was_here { &mut self.kept } else { &mut self.archived } += 1;
     }
 
-    fn note_failure(&mut self, job: &JobRef, failure: &Failure) {
-        self.failed += 1;
-        match failure.class() {
-            Class::Auth => self.worst.auth = true,
-            Class::Permanent => self.worst.for_good = true,
-            Class::Transient => self.worst.for_now = true,
+    /// Adds a job that did not end complete, as its end would.
+    pub fn note_unfinished(&mut self, job: &JobRef, unfinished: &Unfinished) {
+        self.jobs += 1;
+        *match unfinished.count {
+            Count::Partial => &mut self.partial,
+            Count::Failed => &mut self.failed,
+            Count::Gone => &mut self.gone,
+            Count::Pending => &mut self.pending,
+            Count::Local => &mut self.local,
+            Count::Cancelled => &mut self.cancelled,
+        } += 1;
+        self.worst.add(unfinished.worst);
+        if let Some((words, detail)) = &unfinished.why {
+            self.group(words, &job.to_string(), detail);
         }
-        self.group(failure.cause.words(), &job.to_string(), &failure.detail);
-    }
-
-    fn note_incomplete(&mut self, job: &JobRef, manifest: &Manifest) {
-        match manifest.derived_state() {
-            State::Gone => self.gone += 1,
-            State::Partial => self.partial += 1,
-            State::Complete | State::Pending | State::Failed => self.failed += 1,
-        }
-        let for_good = manifest.missing.is_empty() || manifest.missing.iter().any(is_for_good);
-        self.worst.for_good |= for_good;
-        self.worst.for_now |= !for_good;
-        let last =
-            manifest.missing.iter().find_map(|missing| missing.reasons.last()).or(manifest.error.as_ref());
-        let (words, detail) =
-            last.map_or(("no output came", ""), |reason| (reason.cause.words(), reason.detail.as_str()));
-        self.group(words, &job.to_string(), detail);
     }
 
     fn group(&mut self, words: &str, job: &str, detail: &str) {
@@ -334,11 +391,7 @@ impl Summary {
 
     /// Notes what ended the run before it knew all of its jobs.
     pub fn note_unlisted(&mut self, failure: &Failure) {
-        match failure.class() {
-            Class::Auth => self.worst.auth = true,
-            Class::Permanent => self.worst.for_good = true,
-            Class::Transient => self.worst.for_now = true,
-        }
+        self.worst.add(Worst::of(failure.class()));
     }
 
     /// Notes that something is lacking which no later run can be expected to bring.

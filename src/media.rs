@@ -96,15 +96,6 @@ impl MediaKind {
     pub fn extension(self) -> Option<&'static str> {
         KINDS.iter().find(|(kind, ..)| *kind == self).map(|(.., extension)| *extension)
     }
-
-    /// The kind of this name in records.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        if name == "unknown" {
-            return Some(Self::Unknown);
-        }
-        KINDS.iter().find(|(_, known, _)| *known == name).map(|(kind, ..)| *kind)
-    }
 }
 
 /// What a file's first bytes show.
@@ -499,16 +490,9 @@ mod tests {
     #[test]
     fn names_and_extensions_belong_to_their_kind() {
         for (kind, name, extension) in KINDS {
-            assert_eq!(
-                (MediaKind::from_name(name), kind.extension(), kind.name()),
-                (Some(*kind), Some(*extension), *name)
-            );
+            assert_eq!((kind.extension(), kind.name()), (Some(*extension), *name));
         }
         assert_eq!((MediaKind::Unknown.name(), MediaKind::Unknown.extension()), ("unknown", None));
-        assert_eq!(
-            (MediaKind::from_name("unknown"), MediaKind::from_name("exe")),
-            (Some(MediaKind::Unknown), None)
-        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::error::CliError;
 use super::key::KeyArgs;
 use super::look::ShowArgs;
 use super::names::Names;
-use super::report::{Progress, Results, Settings};
+use super::report::{Looks, Progress, Results, Settings};
 use super::values;
 
 /// Files that are transferred at once need a socket, a part and a share of what commits need.
@@ -311,7 +311,30 @@ impl OutputArgs {
             redactor,
             failed,
             failed_is_read: false,
+            looks: Looks::default(),
             names,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use clap::{Args as _, FromArgMatches as _};
+
+    #[test]
+    fn who_says_nothing_gets_what_the_library_gives_to_whoever_says_nothing() {
+        let command = TransferArgs::augment_args(clap::Command::new("transfers").no_binary_name(true));
+        let command = command.mut_args(|arg| arg.env(None::<&'static str>));
+        let args = TransferArgs::from_arg_matches(&command.get_matches_from([""; 0])).unwrap();
+        // Fewer where this process may have few files open.
+        let options = Options { transfers: args.jobs, ..args.options() };
+        assert_eq!(options, Options::default());
+        let clients = ClientOptions::new(Defaults::new(DEFAULT_ORIGIN, None).unwrap().origin);
+        assert_eq!(
+            (args.max_per_host, args.connect_timeout, args.idle_timeout, args.timeout),
+            (clients.max_per_host, clients.connect_within, clients.idle, clients.patience)
+        );
     }
 }

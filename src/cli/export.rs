@@ -10,11 +10,8 @@ use vfetch::view::export::{self, ExportError, Format};
 use vfetch::view::table::counted;
 
 use super::args;
-use super::error::CliError;
+use super::error::{CliError, INCOMPLETE};
 use super::look::{self, ArchiveArg, Desk, ShowArgs};
-
-/// Some jobs are not in the export.
-const INCOMPLETE: u8 = 1;
 
 /// Shown under the command's help.
 const EXAMPLES: &str = "\

@@ -62,7 +62,8 @@ pub(crate) struct SyncArgs {
     /// Do not ask again for jobs that are recorded as failed or gone.
     #[arg(long, env = "VFETCH_SKIP_GONE")]
     skip_gone: bool,
-    /// Write the references of jobs that did not end complete to this file; get -i takes it.
+    /// Write the references of jobs that did not end complete to this file; get -i takes it. With --watch each job stands
+    /// there once, if it was not complete when it was last looked at.
     #[arg(long, value_name = "FILE", env = "VFETCH_FAILED", conflicts_with = "dry_run")]
     failed: Option<PathBuf>,
     #[command(flatten)]
@@ -120,7 +121,8 @@ pub(crate) async fn run(args: SyncArgs) -> Result<u8, CliError> {
     let store = args.transfer.open_store(&args.output)?;
     let names = Names::beside(&defaults);
     let settings = args.show.settings(&args.output, api.redactor().clone(), args.failed.clone(), names);
-    let console = report::start(settings)?;
+    let looks = if args.watch.is_some() { report::Looks::Rounds } else { report::Looks::Once };
+    let console = report::start(report::Settings { looks, ..settings })?;
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
     let stop = rounds(&args, &session, &scope, &console).await;

@@ -73,7 +73,7 @@ use gate::Gate;
 use url::Url;
 
 /// What a run is allowed, and how patient it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Files transferred at once.
     pub transfers: usize,

@@ -182,6 +182,7 @@ pub fn bytes(bytes: u64) -> String {
     }
     let mut value = bytes as f64 / 1_024.0;
     let mut unit = 0;
+    // What would be rounded up to 1024.0 is written in the next unit.
     while value >= 1_023.95 && unit < UNITS.len() - 1 {
         value /= 1_024.0;
         unit += 1;

@@ -308,6 +308,37 @@ fn a_watch_brings_home_what_arrives_until_a_signal() {
 }
 
 #[test]
+fn a_watch_tells_each_job_once_in_the_end_and_as_it_ended_last() {
+    let world = World::new();
+    let account = Account::of(&world);
+    // One is never done, one is in the second round, and one is not listed any more by then.
+    let good = ready(&world, &account, "301");
+    for id in ["302", "303", "304"] {
+        ready(&world, &account, id);
+        let well = Answer::success(&[world.media.url(&format!("/{id}.mp4"))]);
+        let times = if id == "302" { 9 } else { 1 };
+        world.job(id, Answer::processing().times(times).then(well));
+    }
+    account.then(|rows| drop(rows.remove(0)));
+    let list = world.path("failed.txt");
+    let watch = sync(&world, &["--type", "video", "--watch", "3s", "--wait", "0"]).quietly();
+    let running = watch.args(&["--failed"]).args(&[&list]).may_write(&list).spawn();
+    wait_until("the second round", || running.stderr().matches("302: ").count() == 2);
+    wait_until("the job's record", || world.state("303") == "complete");
+    running.signal(Signal::TERM);
+    let done = running.wait().exits(128 + 15);
+    world.holds("301", 0, &good);
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), "302\n304\n");
+    let stderr = done.stderr();
+    let (_, words) = stderr.split_once("4 jobs: 2 archived, 2 still processing; 2 files").expect(&stderr);
+    assert!(
+        words.contains("2 jobs: still processing when the wait was over\n    302 304\n"),
+        "{}",
+        done.shown()
+    );
+}
+
+#[test]
 fn a_listing_that_cannot_be_read_says_so_with_its_exit_code() {
     let table = [
         (Answer::status(401).body(Content::of(r#"{"status":"error","message":"Invalid API key"}"#)), 3),

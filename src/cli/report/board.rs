@@ -4,10 +4,10 @@
 //! and everything that costs happens to that copy.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use vfetch::event::{Event, FileEnd, FileRef, Summary};
+use vfetch::event::{Event, FileEnd, FileRef, Summary, Unfinished};
 use vfetch::job::JobRef;
 use vfetch::manifest::Rung;
 use vfetch::text::Redactor;
@@ -24,7 +24,10 @@ const LIST_GOES_ON: u64 = 2_048;
 /// What a run has under way.
 #[derive(Default)]
 pub(super) struct Board {
-    pub(super) summary: Summary,
+    /// Without the jobs that are told as they ended last.
+    summary: Summary,
+    /// The last end of each job that is not complete, where jobs are looked at round after round.
+    ended_last: Option<BTreeMap<JobRef, Unfinished>>,
     asked: u64,
     /// Jobs that wait or have files; the others only count.
     jobs: HashMap<JobRef, Job>,
@@ -59,9 +62,28 @@ struct File {
 }
 
 impl Board {
+    /// From now on a job may be looked at again, and counts once, as it ended last.
+    pub(super) fn expect_rounds(&mut self) {
+        self.ended_last = Some(BTreeMap::new());
+    }
+
+    /// What the run did.
+    pub(super) fn summary(&self) -> Summary {
+        let mut summary = self.summary.clone();
+        for (job, unfinished) in self.ended_last.iter().flatten() {
+            summary.note_unfinished(job, unfinished);
+        }
+        summary
+    }
+
+    /// The jobs that are told as they ended last.
+    pub(super) fn ended_last(&self) -> impl Iterator<Item = &JobRef> {
+        self.ended_last.iter().flat_map(BTreeMap::keys)
+    }
+
     /// Takes notice of an event.
     pub(super) fn note(&mut self, event: &Event<'_>, now: Instant) {
-        self.summary.note(event);
+        self.note_in_summary(event);
         match event {
             Event::RefRefused { .. } | Event::Warning { .. } | Event::Listed { .. } => {}
             Event::JobStarted { .. } => self.asked += 1,
@@ -98,6 +120,28 @@ impl Board {
             }
             Event::JobEnded { job, .. } => drop(self.jobs.remove(*job)),
         }
+    }
+
+    fn note_in_summary(&mut self, event: &Event<'_>) {
+        let Some(ended_last) = &mut self.ended_last else { return self.summary.note(event) };
+        if let Event::JobStarted { job } = event {
+            // What was said of it is over, and it is not asked for twice.
+            let is_again = ended_last.remove(*job).is_some();
+            self.asked = self.asked.saturating_sub(u64::from(is_again));
+        }
+        if let Event::JobEnded { job, end } = event
+            && let Some(unfinished) = Unfinished::of(end)
+        {
+            ended_last.insert((*job).clone(), unfinished);
+        } else {
+            self.summary.note(event);
+        }
+    }
+
+    /// Jobs that are over as far as anybody knows; and those of them that are not complete.
+    fn ended(&self) -> (u64, u64) {
+        let ended_last = self.ended_last.as_ref().map_or(0, BTreeMap::len) as u64;
+        (self.summary.jobs + ended_last, self.summary.not_complete() + ended_last)
     }
 
     fn job(&mut self, job: &JobRef) -> &mut Job {
@@ -194,10 +238,11 @@ impl Board {
         }
         files.sort_unstable_by_key(|file| file.place);
         waiting.sort_unstable_by_key(|(place, ..)| *place);
+        let (ended, failed) = self.ended();
         let totals = Totals {
             asked: self.asked,
-            ended: self.summary.jobs,
-            failed: self.summary.not_complete(),
+            ended,
+            failed,
             files: files.len() as u64,
             waiting: waiting.len() as u64,
             bytes: self.summary.received_bytes,
@@ -229,7 +274,7 @@ impl Board {
         bytes_per_s: Option<u64>,
         now: Instant,
     ) -> Option<Duration> {
-        if self.asked.saturating_sub(self.summary.jobs) > LIST_GOES_ON {
+        if self.asked.saturating_sub(self.ended().0) > LIST_GOES_ON {
             return None;
         }
         let mut longest = Duration::ZERO;
@@ -315,6 +360,35 @@ mod tests {
         fn view(&mut self, seconds: u64) -> View {
             self.board.view(self.began + S(seconds), 2)
         }
+    }
+
+    #[test]
+    fn a_job_that_is_looked_at_in_several_rounds_counts_once_and_as_it_ended_last() {
+        let (mut run, one, two) = (Run::new(), job("1"), job("2"));
+        run.board.expect_rounds();
+        let mut counted = |event: &Event<'_>| {
+            run.at(0, event);
+            let Totals { asked, ended, failed, .. } = run.view(0).totals;
+            (asked, ended, failed)
+        };
+        let (started, pending) =
+            (|job| Event::JobStarted { job }, |job| Event::JobEnded { job, end: JobEnd::Pending });
+        for _ in 0..3 {
+            assert_eq!(counted(&started(&one)), (1, 0, 0));
+            assert_eq!(counted(&pending(&one)), (1, 1, 1));
+        }
+        assert_eq!(counted(&started(&two)), (2, 1, 1));
+        assert_eq!(counted(&pending(&two)), (2, 2, 2));
+        assert_eq!(counted(&started(&one)), (2, 1, 1));
+        let whole = complete(&one, &[b"GIF89a"]);
+        let end = JobEnd::Archived(&whole);
+        assert_eq!(counted(&Event::JobEnded { job: &one, end }), (2, 2, 1));
+
+        let summary = run.board.summary();
+        assert_eq!((summary.jobs, summary.archived, summary.pending), (2, 1, 1));
+        let first: Vec<_> = summary.failures.into_values().flat_map(|group| group.first).collect();
+        assert_eq!(first, ["2"]);
+        assert_eq!(run.board.ended_last().collect::<Vec<_>>(), [&two]);
     }
 
     #[test]

@@ -69,6 +69,16 @@ pub(crate) enum Results {
     None,
 }
 
+/// How often a run may look at a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Looks {
+    /// Once: it counts, and is listed where it is not complete, as soon as it ends.
+    #[default]
+    Once,
+    /// Round after round: it counts once, and is listed in the end, as it ended last.
+    Rounds,
+}
+
 /// How a run is shown.
 pub(crate) struct Settings {
     /// How progress is shown on standard error.
@@ -90,6 +100,8 @@ pub(crate) struct Settings {
     /// Whether that list is the one that the run reads: a run that does not come to its end, or passes over what stands
     /// there, leaves it as it was.
     pub(crate) failed_is_read: bool,
+    /// How often a job may be looked at.
+    pub(crate) looks: Looks,
     /// How jobs are called in that list.
     pub(crate) names: Names,
 }
@@ -158,6 +170,9 @@ fn clock() -> Instant {
 impl Console {
     fn start(settings: Settings, look: Look, desk: Desk, began: Instant) -> Result<Arc<Self>, CliError> {
         let shared = Arc::clone(&desk.shared);
+        if settings.looks == Looks::Rounds {
+            shared.board().expect_rounds();
+        }
         let thread = std::thread::Builder::new().name("console".into()).spawn(|| desk.run());
         let thread = thread.map_err(|error| CliError::local(format!("starting a thread: {error}")))?;
         let desk = Mutex::new(Some(thread));
@@ -172,8 +187,14 @@ impl Console {
     /// Takes the bars away, writes what is left, and tells how the run ended: what it did, then what failed.
     pub(crate) fn finish(&self, how: &Finish<'_>) -> Summary {
         let took = clock().saturating_duration_since(self.began);
-        let Some(mut desk) = self.close_desk() else { return self.shared.board().summary.clone() };
-        let mut summary = self.shared.board().summary.clone();
+        let Some(mut desk) = self.close_desk() else { return self.shared.board().summary() };
+        let mut summary = self.shared.board().summary();
+        if let Some(list) = &mut desk.failed {
+            let names = &self.settings.names;
+            for job in self.shared.board().ended_last() {
+                list.add((names.reference(job) + "\n").as_bytes());
+            }
+        }
         let list = self.end_list(desk.failed.take(), how, &summary);
         let mut words = Vec::new();
         words.extend(how.stop.map(|stop| note_stop(&mut summary, stop)));
@@ -309,6 +330,7 @@ impl Reporter for Console {
             self.push_out(event, &export::sum_lines(&self.settings.destination, job, manifest));
         }
         if self.settings.failed.is_some()
+            && self.settings.looks == Looks::Once
             && let Event::JobEnded { job, end } = event
             && !end.is_complete()
         {

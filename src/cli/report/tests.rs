@@ -49,6 +49,7 @@ fn settings() -> Settings {
         redactor: Redactor::new(&Secret::new(KEY.into()).unwrap()),
         failed: None,
         failed_is_read: false,
+        looks: Looks::Once,
         names: Names::here(),
     }
 }

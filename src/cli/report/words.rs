@@ -9,24 +9,15 @@ use vfetch::event::{Event, FileEnd, FileRef, JobEnd, Summary};
 use vfetch::job::JobRef;
 use vfetch::manifest::{Manifest, MissingRecord, Rung};
 use vfetch::text::{Redactor, Untrusted};
+use vfetch::view::table;
+pub(super) use vfetch::view::table::counted;
 
-/// A number of bytes, for people: `1.2 MiB`.
+/// A number of bytes, for people, in columns: `1.2 MiB`.
 pub(super) struct Bytes(pub(super) u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-        if self.0 < 1024 {
-            return f.pad(&format!("{} B", self.0));
-        }
-        let mut value = self.0 as f64 / 1024.0;
-        let mut unit = 0;
-        // What would be rounded up to 1024.0 is written in the next unit.
-        while value >= 1023.95 && unit + 1 < UNITS.len() {
-            value /= 1024.0;
-            unit += 1;
-        }
-        f.pad(&format!("{value:.1} {}", UNITS[unit]))
+        f.pad(&table::bytes(self.0))
     }
 }
 
@@ -46,26 +37,13 @@ impl fmt::Display for Time {
     }
 }
 
-/// A count with its thousands apart: `1,000,000`.
+/// A count with its thousands apart, in columns: `1,000,000`.
 pub(super) struct Count(pub(super) u64);
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-        for (place, digit) in digits.chars().enumerate() {
-            if place > 0 && (digits.len() - place).is_multiple_of(3) {
-                text.push(',');
-            }
-            text.push(digit);
-        }
-        f.pad(&text)
+        f.pad(&table::number(self.0))
     }
-}
-
-/// `1 job`, `2 jobs`.
-pub(super) fn counted(count: u64, one: &str) -> String {
-    format!("{} {one}{}", Count(count), if count == 1 { "" } else { "s" })
 }
 
 /// A text from outside as it may be shown: without the key, which must go before the text is cut, and escaped.
