@@ -106,7 +106,7 @@ fn a_refused_key_stops_the_whole_run_at_once() {
             world.job(id, refusal.clone().after(Duration::from_millis(30)));
         }
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-        world.get(&ids).run().exits(3);
+        world.get(&ids).run().exits(3).says("the same command goes on from there");
         assert!(ids.iter().all(|id| world.polls(id).len() <= 2));
         assert!(world.api.log().len() < 80, "{} calls with a key that is no key", world.api.log().len());
         assert!(ids.iter().all(|id| world.manifest(id).is_none()));

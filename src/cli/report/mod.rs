@@ -199,6 +199,9 @@ impl Console {
         let mut words = Vec::new();
         words.extend(how.stop.map(|stop| note_stop(&mut summary, stop)));
         words.extend(how.signal.map(|signal| words::signal_words(signal, how.retry_command.is_some())));
+        if how.stop.is_some() && how.signal.is_none() && how.retry_command.is_some() {
+            words.push(words::GOES_ON.into());
+        }
         // The summary's line says how all of this ended, so it comes last, and is made again where it fails itself.
         for error in [take_out_error(&mut desk), list.error].into_iter().flatten() {
             summary.note_local();

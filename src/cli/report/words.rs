@@ -196,6 +196,10 @@ pub(super) fn failures(
     text
 }
 
+/// What is behind a run that something other than a signal ended early.
+pub(super) const GOES_ON: &str =
+    "the run ended before its list did; what came is kept, and the same command goes on from there";
+
 /// What ended the run early, and whether it can go on.
 pub(super) fn signal_words(signal: i32, goes_on: bool) -> String {
     let name = match signal {
