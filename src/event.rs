@@ -1,7 +1,8 @@
 //! What happened, as it happens: one vocabulary for progress bars, plain lines, JSON lines, tests and the summary.
 //!
-//! Only the engine reports. Every start has exactly one end, on failure and on cancellation too: a [`Event::JobStarted`]
-//! is followed by one [`Event::JobEnded`], a [`Event::FileStarted`] by one [`Event::FileEnded`] before its job ends.
+//! The engine reports; who runs it round after round may add a warning of its own. Every start has exactly one end, on
+//! failure and on cancellation too: a [`Event::JobStarted`] is followed by one [`Event::JobEnded`], a
+//! [`Event::FileStarted`] by one [`Event::FileEnded`] before its job ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest as _, Sha256, Sha512};
 
-use crate::ladder::{SOON, causes, each_is_left_for_its_mirror, one_source};
+use crate::shared::{SOON, causes, each_is_left_for_its_mirror, one_source};
 use crate::support::{Answer, Content, Framing, World};
 
 /// Digests of a content as hosts write them: `sha-256=:…:`.

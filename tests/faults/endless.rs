@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
-use crate::ladder::{MEMORY, SOON, a_clip, calls, causes};
+use crate::shared::{MEMORY, SOON, a_clip, calls, causes};
 use crate::support::run::Signal;
 use crate::support::{Answer, Content, Framing, World};
 

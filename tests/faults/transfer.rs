@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::ladder::{MEMORY, SOON, a_clip, calls, causes, each_is_left_for_its_mirror, one_source};
+use crate::shared::{MEMORY, SOON, a_clip, calls, causes, each_is_left_for_its_mirror, one_source};
 use crate::support::run::Signal;
 use crate::support::{Answer, Content, Framing, Ranges, Script, Seen, World};
 

@@ -1,6 +1,6 @@
 //! How media hosts speak: lengths, headers, redirects, connections, protocols, certificates.
 
-use crate::ladder::{MEMORY, SOON, a_clip, calls, causes, each_is_left_for_its_mirror};
+use crate::shared::{MEMORY, SOON, a_clip, calls, causes, each_is_left_for_its_mirror};
 use crate::support::{Answer, Content, Framing, Script, World, tls};
 
 #[test]
