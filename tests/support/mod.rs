@@ -250,7 +250,13 @@ impl World {
 
     /// Waits until so many parts have a checkpoint: from there on a run that is killed goes on behind the first byte.
     pub(crate) fn wait_for_checkpoints(&self, parts: usize) {
-        let noted = || self.staged().iter().filter(|name| name.rsplit('.').next() == Some("note")).count();
+        let folder = self.archive().join(".vfetch/staging");
+        let noted = || {
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+            let notes = entries.filter(|entry| entry.path().extension().is_some_and(|name| name == "note"));
+            // One that is being written says nothing yet.
+            notes.filter(|note| note.metadata().is_ok_and(|note| note.len() > 0)).count()
+        };
         let deadline = Instant::now() + Duration::from_secs(60);
         while noted() < parts {
             assert!(Instant::now() < deadline, "too few parts have a checkpoint: {:?}", self.staged());
