@@ -112,7 +112,7 @@ impl<'a> Draft<'a> {
         let mut asked = self.session.http.get(url, &resume, super::unix_seconds()).await;
         // Some hosts refuse a part of what they give as a whole; what comes then is the file from its first byte.
         if let Err(failure) = &asked
-            && plan::refuses_ranges(&resume, failure.cause)
+            && plan::refuses_ranges(&resume, failure)
         {
             resume = Resume::Restart;
             asked = self.session.http.get(url, &resume, super::unix_seconds()).await;

@@ -154,8 +154,8 @@ pub struct Session {
     unsettled: AtomicU64,
 }
 
-/// Jobs that are asked for, or whose links are known and no transfer has begun. More of them would find better ones to begin with, and
-/// let their links grow older; what is found among so many is nearly all there is to find.
+/// Jobs that are asked for, or whose links are known and no transfer has begun. More of them would find better ones to
+/// begin with, and let their links grow older; what is found among so many is nearly all there is to find.
 const READY_MAX: usize = 1_536;
 
 impl Session {

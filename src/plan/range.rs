@@ -1,6 +1,6 @@
 //! Whether bytes may be appended to a part: never two contents in one file.
 
-use crate::retry::Cause;
+use crate::retry::{Cause, Failure};
 
 /// A part of a file that an earlier attempt left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,21 +31,21 @@ pub enum Resume {
     },
 }
 
-/// Whether what was refused may be the range alone, so that the whole file is worth asking for: some hosts answer 404,
-/// 304 or 5xx to a part of what they give as a whole.
+/// Whether what was refused may be the range alone, so that the whole file is worth asking for at once: some hosts answer
+/// 404, 304 or 500 to a part of what they give as a whole.
 ///
 /// | asked for | the failure | |
 /// | --- | --- | --- |
 /// | a part | is that of a status, or of an encoding | yes |
-/// | a part | is another one | no |
+/// | a part | asks for patience, or is another one | no |
 /// | the whole | any | no |
 #[must_use]
-pub fn refuses_ranges(asked: &Resume, cause: Cause) -> bool {
-    let may_be_the_range = matches!(
-        cause,
+pub fn refuses_ranges(asked: &Resume, failure: &Failure) -> bool {
+    let is_refusal = matches!(
+        failure.cause,
         Cause::Absent | Cause::BadStatus | Cause::BadRedirect | Cause::Encoded | Cause::ServerError
     );
-    matches!(asked, Resume::Continue { .. }) && may_be_the_range
+    matches!(asked, Resume::Continue { .. }) && is_refusal && failure.retry_after.is_none()
 }
 
 /// Whether a part may be continued.
@@ -216,6 +216,23 @@ mod tests {
             Resume::Restart,
             "another source"
         );
+    }
+
+    #[test]
+    fn a_refusal_is_that_of_the_range_only_where_a_part_was_asked_for_and_nobody_asks_for_patience() {
+        let part = Resume::Continue { from: 5, etag: "\"v1\"".into(), total: None };
+        let failure = |cause| Failure::new(cause, "");
+        for cause in [Cause::Absent, Cause::BadStatus, Cause::BadRedirect, Cause::Encoded, Cause::ServerError]
+        {
+            assert!(refuses_ranges(&part, &failure(cause)), "{cause:?}");
+            assert!(!refuses_ranges(&Resume::Restart, &failure(cause)), "{cause:?}");
+            let later = failure(cause).after(Some(std::time::Duration::from_secs(1)));
+            assert!(!refuses_ranges(&part, &later), "{cause:?}");
+        }
+        for cause in [Cause::RateLimited, Cause::Unreachable, Cause::Broken, Cause::Stalled, Cause::TooLarge]
+        {
+            assert!(!refuses_ranges(&part, &failure(cause)), "{cause:?}");
+        }
     }
 
     #[test]
