@@ -105,6 +105,8 @@ pub enum Sniff {
     Kind(MediaKind),
     /// Nothing known: formats are born, so this is no fault.
     Unknown,
+    /// Nothing known either, but words for people: no base64, and no byte that no text has.
+    Text,
     /// A document such as hosts send in place of a file.
     NotMedia(NotMedia),
 }
@@ -118,14 +120,22 @@ pub enum NotMedia {
     Json,
     /// An XML document, SVG included.
     Xml,
+    /// Plain text.
+    Text,
 }
 
 /// Tells what a file is from its first bytes, up to [`SNIFF_BYTES`] of them.
 #[must_use]
 pub fn sniff(head: &[u8]) -> Sniff {
-    match magic(head) {
-        Some(kind) => Sniff::Kind(kind),
-        None => document(head).map_or(Sniff::Unknown, Sniff::NotMedia),
+    magic(head).map_or_else(|| text_or_unknown(head), Sniff::Kind)
+}
+
+/// What a head without any kind's magic shows.
+fn text_or_unknown(head: &[u8]) -> Sniff {
+    match document(head) {
+        Some(document) => Sniff::NotMedia(document),
+        None if are_words(head) => Sniff::Text,
+        None => Sniff::Unknown,
     }
 }
 
@@ -236,6 +246,16 @@ fn document(head: &[u8]) -> Option<NotMedia> {
     }
 }
 
+/// Whether the bytes are text, and not that of a file in base64.
+fn are_words(head: &[u8]) -> bool {
+    /// Nobody's picture is shorter, and single words are: `AccessDenied`.
+    const BASE64_LEAST: usize = 64;
+    let Some(text) = text_of(head).map(str::trim_ascii).filter(|text| !text.is_empty()) else { return false };
+    let coded = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=\r\n".contains(&byte);
+    let is_base64 = text.len() >= BASE64_LEAST && text.bytes().all(coded);
+    !is_base64 && !begins_with(text.as_bytes(), "data:")
+}
+
 /// Whether the bytes begin with this tag, in whatever case it is written.
 fn begins_with(bytes: &[u8], tag: &str) -> bool {
     bytes.get(..tag.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(tag.as_bytes()))
@@ -298,8 +318,7 @@ fn looks_like_json(text: &str) -> bool {
 /// `text/plain`.
 #[must_use]
 pub fn announced(content_type: &str) -> Option<NotMedia> {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.as_str() {
+    match essence(content_type).as_str() {
         "text/html" | "application/xhtml+xml" => Some(NotMedia::Html),
         "application/json" | "text/json" | "application/problem+json" => Some(NotMedia::Json),
         "application/xml" | "text/xml" | "application/problem+xml" => Some(NotMedia::Xml),
@@ -307,29 +326,66 @@ pub fn announced(content_type: &str) -> Option<NotMedia> {
     }
 }
 
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// What a host and a file's name say that it is: hints, which decide only where the bytes leave a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// The document that the type announces.
+    announced: Option<NotMedia>,
+    /// Whether the file may be JSON and media all the same: glTF is written in it.
+    may_be_json: bool,
+    /// Whether the name is that of a kind that is no text.
+    is_named_binary: bool,
+}
+
+impl Hints {
+    /// What a `Content-Type` and a URL's path say.
+    #[must_use]
+    pub fn of(content_type: Option<&str>, url_path: &str) -> Self {
+        let extension = extension(url_path);
+        let is = |known: &str| extension.eq_ignore_ascii_case(known);
+        Self {
+            announced: content_type.and_then(announced),
+            may_be_json: is("gltf") || content_type.is_some_and(|text| essence(text) == "model/gltf+json"),
+            is_named_binary: KINDS.iter().any(|(_, name, extension)| is(name) || is(extension)),
+        }
+    }
+}
+
 /// The document that came in place of media.
 ///
-/// | the first bytes show | the type announces | came |
+/// | the first bytes show | name and type say | came |
 /// | --- | --- | --- |
-/// | a document | anything | that document |
+/// | JSON | glTF in JSON | media |
+/// | a document | anything else | that document |
 /// | a known kind of media | anything | media |
-/// | nothing known | a document | what it announces |
-/// | nothing known | anything else | media of a kind that is not known |
+/// | nothing known, or words | a document | what the type announces |
+/// | words | the name of a known kind | plain text |
+/// | nothing known, or words | anything else | media of a kind that is not known |
 #[must_use]
-pub fn in_place_of_media(sniff: Sniff, announced: Option<NotMedia>) -> Option<NotMedia> {
+pub fn in_place_of_media(sniff: Sniff, hints: Hints) -> Option<NotMedia> {
     match sniff {
+        Sniff::NotMedia(NotMedia::Json) if hints.may_be_json => None,
         Sniff::NotMedia(document) => Some(document),
         Sniff::Kind(_) => None,
-        Sniff::Unknown => announced,
+        Sniff::Unknown => hints.announced,
+        Sniff::Text => hints.announced.or_else(|| hints.is_named_binary.then_some(NotMedia::Text)),
     }
 }
 
 /// The extension of a file of no known kind: its URL's, where that is one of the known ones, else `bin`.
 #[must_use]
 pub fn extension_for_unknown(url_path: &str) -> &'static str {
-    let name = url_path.rsplit('/').next().unwrap_or_default();
-    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let extension = extension(url_path);
     KNOWN_EXTENSIONS.iter().find(|known| known.eq_ignore_ascii_case(extension)).copied().unwrap_or("bin")
+}
+
+fn extension(url_path: &str) -> &str {
+    let name = url_path.rsplit('/').next().unwrap_or_default();
+    name.rsplit_once('.').map_or("", |(_, extension)| extension)
 }
 
 #[cfg(test)]
@@ -388,14 +444,14 @@ mod tests {
             (b"[1,2]", json),
             (b"[-1]", json),
             (b"{", json),
-            (b"{x", Sniff::Unknown),
+            (b"{x", Sniff::Text),
             (b"{\"error\0", Sniff::Unknown),
             (b"[\xff\"", Sniff::Unknown),
-            (b"[Script Info]", Sniff::Unknown),
-            (b"[00:00.000 --> 00:02.500] a fox barks", Sniff::Unknown),
-            (b"[noise] wind", Sniff::Unknown),
-            (b"[7 foxes]", Sniff::Unknown),
-            (b"[-]", Sniff::Unknown),
+            (b"[Script Info]", Sniff::Text),
+            (b"[00:00.000 --> 00:02.500] a fox barks", Sniff::Text),
+            (b"[noise] wind", Sniff::Text),
+            (b"[7 foxes]", Sniff::Text),
+            (b"[-]", Sniff::Text),
             (b"[ 1.5e3 ,2]", json),
             (b"[7", json),
             (b"[", json),
@@ -406,8 +462,8 @@ mod tests {
             (b"[null,", json),
             (b"[true]", json),
             (b"", Sniff::Unknown),
-            (b"plain words", Sniff::Unknown),
-            (b"# OBJ\nv 1 2 3", Sniff::Unknown),
+            (b"plain words", Sniff::Text),
+            (b"# OBJ\nv 1 2 3", Sniff::Text),
             (b"\x00\x01\x02\x03", Sniff::Unknown),
             (b"\xff\xff\x90\x64", Sniff::Kind(MediaKind::Mp3)),
             (b"\xff\xe1\x90\x64", Sniff::Unknown),
@@ -418,7 +474,7 @@ mod tests {
             (b"\xff\xfb\x9c\x64", Sniff::Unknown),
             // MIDI has the container of WAV and AVI.
             (b"RIFF\x10\0\0\0RMIDdata", Sniff::Unknown),
-            (b"the mdat box", Sniff::Unknown),
+            (b"the mdat box", Sniff::Text),
             (b"{\"caf\xc3", json),
         ];
         for (head, want) in table {
@@ -450,8 +506,8 @@ mod tests {
             (b"\xff\xfe".to_vec(), Sniff::Unknown),
             (b"\xff\xfe<".to_vec(), Sniff::Unknown),
             // A cut of a page's first tag is none yet, and neither is arithmetic.
-            (b"<ht".to_vec(), Sniff::Unknown),
-            (b"<3 foxes".to_vec(), Sniff::Unknown),
+            (b"<ht".to_vec(), Sniff::Text),
+            (b"<3 foxes".to_vec(), Sniff::Text),
         ];
         for (head, want) in table {
             assert_eq!(sniff(&head), want, "{:?}", String::from_utf8_lossy(&head));
@@ -462,6 +518,7 @@ mod tests {
     fn a_type_that_announces_a_document_is_believed_where_the_bytes_show_nothing() {
         let (html, json) = (Some(NotMedia::Html), Some(NotMedia::Json));
         let gif = Sniff::Kind(MediaKind::Gif);
+        let announces = |announced| Hints { announced, ..Hints::default() };
         let table = [
             (Sniff::NotMedia(NotMedia::Json), None, json),
             (Sniff::NotMedia(NotMedia::Json), html, json),
@@ -469,9 +526,11 @@ mod tests {
             (gif, html, None),
             (Sniff::Unknown, html, html),
             (Sniff::Unknown, None, None),
+            (Sniff::Text, html, html),
+            (Sniff::Text, None, None),
         ];
         for (sniff, announced, want) in table {
-            assert_eq!(in_place_of_media(sniff, announced), want, "{sniff:?} {announced:?}");
+            assert_eq!(in_place_of_media(sniff, announces(announced)), want, "{sniff:?} {announced:?}");
         }
         for (text, want) in [
             ("text/html", html),
@@ -485,6 +544,47 @@ mod tests {
         ] {
             assert_eq!(announced(text), want, "{text:?}");
         }
+    }
+
+    #[test]
+    fn words_are_told_from_base64_and_from_bytes() {
+        let base64 = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ".repeat(2);
+        let lines = base64.as_bytes().chunks(76).collect::<Vec<_>>().join(b"\r\n".as_slice());
+        let table: [(&[u8], Sniff); 10] = [
+            (b"error code: 1015", Sniff::Text),
+            (b"File has expired\n", Sniff::Text),
+            (b"AccessDenied", Sniff::Text),
+            ("Nicht gefunden: Füchse".as_bytes(), Sniff::Text),
+            (base64.as_bytes(), Sniff::Unknown),
+            (&lines, Sniff::Unknown),
+            (b"data:image/png;base64,iVBORw0KGgo=", Sniff::Unknown),
+            (b"\r\n  ", Sniff::Unknown),
+            (b"gone\0", Sniff::Unknown),
+            (b"gone\xff", Sniff::Unknown),
+        ];
+        for (head, want) in table {
+            assert_eq!(sniff(head), want, "{}", String::from_utf8_lossy(head));
+        }
+    }
+
+    #[test]
+    fn words_under_a_name_of_binary_media_are_no_media_and_gltf_may_be_json() {
+        let came = |sniff, kind: &str, path: &str| in_place_of_media(sniff, Hints::of(Some(kind), path));
+        for path in
+            ["/a.mp4", "/a/b.GIF", "/a.png", "/a.jpg", "/a.jpeg", "/a.webm", "/a.glb", "/a.wav", "/.mp4"]
+        {
+            assert_eq!(came(Sniff::Text, "video/mp4", path), Some(NotMedia::Text), "{path}");
+            assert_eq!(came(Sniff::Unknown, "video/mp4", path), None, "{path}");
+        }
+        for path in ["/a.txt", "/a.srt", "/a.vtt", "/a.obj", "/a.mtl", "/a.base64", "/a", "/", "/a.mp4/b"] {
+            assert_eq!(came(Sniff::Text, "text/plain", path), None, "{path}");
+        }
+        let json = Sniff::NotMedia(NotMedia::Json);
+        assert_eq!(came(json, "application/json", "/a.gltf"), None);
+        assert_eq!(came(json, "Model/glTF+JSON; charset=utf-8", "/a"), None);
+        assert_eq!(came(json, "model/gltf-binary", "/a.glb"), Some(NotMedia::Json));
+        assert_eq!(came(Sniff::NotMedia(NotMedia::Html), "model/gltf+json", "/a.gltf"), Some(NotMedia::Html));
+        assert_eq!(in_place_of_media(Sniff::Text, Hints::of(None, "/a.gif")), Some(NotMedia::Text));
     }
 
     #[test]

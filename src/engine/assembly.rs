@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::hasher::{Cores, Hasher};
 use crate::digests::Named;
 use crate::job::JobRef;
-use crate::media::{self, Completeness, MediaKind, NotMedia, Sniff, Walker};
+use crate::media::{self, Completeness, Hints, MediaKind, NotMedia, Sniff, Walker};
 use crate::plan::{self, Answer, Body, Part, Resume};
 use crate::retry::{Cause, Failure};
 use crate::sha256::{Digest, Sha256};
@@ -67,8 +67,8 @@ pub struct Open<D: Disk> {
     source: String,
     etag: Option<String>,
     total: Option<u64>,
-    /// The document that the answer's type announces.
-    announced: Option<NotMedia>,
+    /// What the answer's type and the link's name say that it is.
+    hints: Hints,
     /// The digests that the host names.
     named: Named,
     /// Where the last checkpoint was asked for, and where the last one was written.
@@ -181,10 +181,10 @@ impl<D: Disk> Assembly<D> {
         }
     }
 
-    /// Notes which document the answer's type announces, if it announces one: media is looked at more closely then.
-    pub fn expect_document(&mut self, announced: Option<NotMedia>) {
+    /// Notes what the answer's type and the link's name say that it is.
+    pub fn expect_kind(&mut self, hints: Hints) {
         if let Some(open) = &mut self.open {
-            open.announced = announced;
+            open.hints = hints;
         }
     }
 
@@ -225,7 +225,7 @@ impl<D: Disk> Assembly<D> {
         let had_head = open.walker.sniff().is_some();
         open.walker.feed(&bytes);
         let sniffed = open.walker.sniff().filter(|_| !had_head);
-        if let Some(document) = sniffed.and_then(|sniff| media::in_place_of_media(sniff, open.announced)) {
+        if let Some(document) = sniffed.and_then(|sniff| media::in_place_of_media(sniff, open.hints)) {
             return Err(not_media(document).into());
         }
         open.partial.append(&bytes)?;
@@ -284,7 +284,7 @@ impl<D: Disk> Assembly<D> {
         let (digest, md5) = open.hasher.finish();
         let belied = open.named.belied_by(&digest, md5);
         let verdict = open.walker.finish();
-        let document = media::in_place_of_media(verdict.sniff, open.announced);
+        let document = media::in_place_of_media(verdict.sniff, open.hints);
         let refused = match (document, verdict.completeness) {
             _ if bytes == 0 => Some(Failure::new(Cause::Empty, "")),
             _ if open.total.is_some_and(|total| total != bytes) => {
@@ -307,7 +307,7 @@ impl<D: Disk> Assembly<D> {
         }
         let kind = match verdict.sniff {
             Sniff::Kind(kind) => kind,
-            Sniff::Unknown | Sniff::NotMedia(_) => MediaKind::Unknown,
+            Sniff::Unknown | Sniff::Text | Sniff::NotMedia(_) => MediaKind::Unknown,
         };
         Ok(Whole { partial: open.partial, digest, bytes, kind })
     }
@@ -316,8 +316,8 @@ impl<D: Disk> Assembly<D> {
 impl<D: Disk> Open<D> {
     fn at(partial: Partial<D>, hasher: Hasher, walker: Walker, source: String, etag: Option<String>) -> Self {
         let (asked_bytes, checkpoint_bytes) = (partial.bytes(), partial.bytes());
-        let (total, announced, named) = (None, None, Named::default());
-        Self { partial, hasher, walker, source, etag, total, announced, named, asked_bytes, checkpoint_bytes }
+        let (total, hints, named) = (None, Hints::default(), Named::default());
+        Self { partial, hasher, walker, source, etag, total, hints, named, asked_bytes, checkpoint_bytes }
     }
 
     fn part(&self) -> Part {
@@ -388,6 +388,7 @@ fn not_media(document: NotMedia) -> Failure {
         NotMedia::Html => "an HTML page",
         NotMedia::Json => "a JSON document",
         NotMedia::Xml => "an XML document",
+        NotMedia::Text => "plain text",
     };
     Failure::new(Cause::NotMedia, what)
 }

@@ -16,7 +16,7 @@ use super::{Error, Session};
 use crate::event::{Event, FileRef};
 use crate::job::without_secrets;
 use crate::lifetime::{Birth, Lesson};
-use crate::media::{self, MediaKind};
+use crate::media::{Hints, MediaKind};
 use crate::net::{Api, Media};
 use crate::plan::{self, Answer, Resume};
 use crate::retry::{Cause, Failure};
@@ -121,7 +121,7 @@ impl<'a> Draft<'a> {
         let answer = media.answer();
         let answer = Answer { etag: answer.etag.filter(|etag| self.is_harmless(etag)), ..answer };
         let placed = self.assembly.place(&resume, &answer, &source);
-        self.assembly.expect_document(media.content_type().and_then(media::announced));
+        self.assembly.expect_kind(Hints::of(media.content_type(), url.path()));
         self.assembly.expect_digests(media.digests());
         let received = match placed {
             Ok(()) => {

@@ -4,7 +4,7 @@
 //! gathers a header, lets the format's own function read it, and skips; so it does not matter how the bytes are cut
 //! into chunks, and payload is never looked at, except in JPEG, whose image data has to be searched for its end.
 
-use super::{MediaKind, SNIFF_BYTES, Sniff, blank_units, document, magic};
+use super::{MediaKind, SNIFF_BYTES, Sniff, blank_units, magic, text_or_unknown};
 
 /// Whether a file is whole, as far as its own structure tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,10 +116,7 @@ impl Walker {
 
     fn decide(&mut self) {
         let kind = if self.blank { None } else { magic(&self.head) };
-        let sniffed = match kind {
-            Some(kind) => Sniff::Kind(kind),
-            None => document(&self.head).map_or(Sniff::Unknown, Sniff::NotMedia),
-        };
+        let sniffed = kind.map_or_else(|| text_or_unknown(&self.head), Sniff::Kind);
         self.sniff = Some(sniffed);
         if let Sniff::Kind(kind) = sniffed
             && let Some(format) = Format::of(kind)
@@ -740,7 +737,7 @@ mod tests {
         assert_eq!(walker.sniff(), None);
         // Chunks end where the network has them end.
         walker.feed(b"<<");
-        assert_eq!(walker.sniff(), Some(Sniff::Unknown));
+        assert_eq!(walker.sniff(), Some(Sniff::Text));
         let long =
             [GIF.split_at(GIF.len() - 1).0, &[0x21, 0xfe, 0xff], &[7; 255], &[0xff], &[7; 255], &[0, 0x3b]]
                 .concat();
@@ -763,7 +760,7 @@ mod tests {
             ([lines.as_bytes(), b"<html>gone".as_slice()].concat(), html),
             ([b"\xef\xbb\xbf".as_slice(), lines.as_bytes(), b"<html>"].concat(), html),
             (wide(&format!("{lines}<html>gone")), html),
-            ([lines.as_bytes(), b"a fox"].concat(), Sniff::Unknown),
+            ([lines.as_bytes(), b"a fox"].concat(), Sniff::Text),
             // Behind white space nothing is where a container has it.
             ([lines.as_bytes(), GIF].concat(), Sniff::Unknown),
             (lines.clone().into_bytes(), Sniff::Unknown),

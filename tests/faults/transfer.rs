@@ -286,6 +286,36 @@ fn json_and_xml_in_place_of_the_file_are_refused() {
 }
 
 #[test]
+fn words_under_a_name_of_binary_media_lead_to_the_mirror_and_other_texts_are_taken() {
+    let said = ["error code: 1015", "File has expired\n"];
+    let words = said.iter().map(|words| Answer::file(&Content::of(words)).into());
+    let (world, _) = each_is_left_for_its_mirror(words.collect());
+    assert!((0..2).all(|place| causes(&world, place) == ["not_media"]));
+    let world = one_source(Answer::text("video/mp4", said[0]), Content::gif(1, 10));
+    world.get(&["147"]).args(&SOON).run().exits(1).says("plain text");
+
+    let world = World::new();
+    let base64 = "AAAAGGZ0eXBpc29t".repeat(9);
+    let texts = [
+        ("/a.srt", "1\n00:00:00,000 --> 00:00:02,500\na fox barks\n", "text/plain"),
+        ("/a.obj", "# OBJ\nv 1 2 3\n", "application/octet-stream"),
+        ("/a.mp4", base64.as_str(), "text/plain"),
+        ("/a", "a fox", "text/plain"),
+        ("/a.gltf", "{\"asset\": {\"version\": \"2.0\"}}", "application/json"),
+        ("/a.bin", "{\"asset\": {\"version\": \"2.0\"}}", "model/gltf+json"),
+    ];
+    let texts = texts.map(|(path, text, kind)| {
+        let content = world.content(Content::of(text));
+        (world.media.on(path, Answer::file(&content).header("Content-Type", kind)), content)
+    });
+    world.job("147", Answer::success(&texts.clone().map(|(url, _)| url)));
+    world.get(&["147"]).args(&SOON).run().exits(0);
+    for (place, (_, content)) in texts.iter().enumerate() {
+        world.holds("147", place, content);
+    }
+}
+
+#[test]
 fn the_right_bytes_are_taken_whatever_their_type_is_called() {
     let world = World::new();
     let kinds = ["application/octet-stream", "", "text/plain", "video/webm", "text/html", "audio/x; =;;"];
