@@ -45,7 +45,7 @@ use crate::listing;
 use crate::manifest::{FileRecord, Manifest, State};
 use crate::plan::{self, Came, Moment, Renewal};
 use crate::reply::{Done, Output, Pending, PendingWhy, Reply, Source};
-use crate::retry::{Cause, Class, Failure, PollSchedule, backoff};
+use crate::retry::{BACKOFF_FLOOR, Cause, Class, Failure, PollSchedule, backoff};
 use crate::store::{Found, Proven, StoreError, Version};
 
 /// A fresh job may be unknown to the API for this long.
@@ -323,7 +323,8 @@ impl<'a> OneJob<'a> {
         self.pause(&why, None, wait, until, Ended::Failed(failure)).await
     }
 
-    /// Waits, holding nothing; ends as `over` where the wait is over, and at once where the job's time would be.
+    /// Waits, holding nothing; ends as `over` where the wait is over or too short to ask again in it, and at once where the
+    /// job's time would be over.
     async fn pause(
         &mut self,
         why: &str,
@@ -336,7 +337,7 @@ impl<'a> OneJob<'a> {
         let now = self.session.moment();
         let left = until.saturating_sub(now);
         let wait = wait.min(left);
-        if left.is_zero() || now + wait >= self.deadline() {
+        if left < BACKOFF_FLOOR || now + wait >= self.deadline() {
             return Err(over);
         }
         self.session.report(&Event::JobWaiting { job: &self.asked.job, why, eta, wait });

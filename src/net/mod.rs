@@ -341,7 +341,7 @@ fn finish(options: &ClientOptions, builder: impl Fn() -> ClientBuilder) -> Resul
     built.map_err(|error| NetError::Tls(chain(&error)))
 }
 
-/// What a client's error means. The URL is left out of the text: it may hold a signature.
+/// What a client's error means. Of the URL only the host goes into the text: the rest may hold a signature.
 fn transport_failure(error: &reqwest::Error) -> Failure {
     let mut sources =
         std::iter::successors(error.source(), |source: &&(dyn Error + 'static)| (*source).source());
@@ -357,7 +357,8 @@ fn transport_failure(error: &reqwest::Error) -> Failure {
         () if error.is_builder() => Cause::BadUrl,
         () => Cause::Broken,
     };
-    Failure::new(cause, chain(error))
+    let host = error.url().map(|url| format!("{}: ", anonymous(url).authority())).unwrap_or_default();
+    Failure::new(cause, host + &chain(error))
 }
 
 fn is_rustls_io(source: &(dyn Error + 'static)) -> bool {
@@ -366,11 +367,15 @@ fn is_rustls_io(source: &(dyn Error + 'static)) -> bool {
     inner.is_some_and(|inner| inner.is::<rustls::Error>() || is_rustls_io(inner))
 }
 
+/// How the client calls the step that failed, which the cause says too.
+const CLIENT_SAYS: &str = "client error (";
+
 /// The innermost causes of an error, which say more than its outer layers.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut causes: Vec<String> =
         std::iter::successors(error.source(), |source: &&(dyn Error + 'static)| (*source).source())
             .map(ToString::to_string)
+            .filter(|cause| !cause.starts_with(CLIENT_SAYS))
             .collect();
     causes.dedup();
     if causes.is_empty() { "the request failed".into() } else { causes.join(": ") }
