@@ -74,7 +74,10 @@ pub enum JobError {
     )]
     Id(String),
     /// The family is not in the table.
-    #[error("{0:?} is not a known family; give the job's full fetch URL instead")]
+    #[error(
+        "{0:?} is not a known family; give the job's full fetch URL instead, or one of these: {known}",
+        known = Family::names().collect::<Vec<_>>().join(", ")
+    )]
     Family(String),
     /// The text is not a URL, or not one whose scheme is http or https.
     #[error("{0:?} is not an address of the form http(s)://host[:port]")]

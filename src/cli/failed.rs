@@ -24,6 +24,9 @@ pub(crate) fn check<'a>(
         let hint = "name a file of its own, beside the archive";
         Err(CliError::usage(format!("--failed {}: {why}", failed.display())).hint(hint))
     };
+    if failed == Path::new("-") {
+        return refused("standard output has the results");
+    }
     let list = real(failed);
     let written = [&list, &real(&report::draft_path(failed))];
     if read.into_iter().any(|path| written.contains(&&real(path))) {

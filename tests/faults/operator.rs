@@ -258,6 +258,7 @@ fn a_list_of_failures_is_written_over_nothing_that_is_read_or_archived() {
     let answer = world.file("submit.json", "{\"id\": 147}");
     let answer = answer.to_str().unwrap();
     world.get(&[answer, "--failed", answer]).run().exits(2).says("--failed");
+    world.get(&["147", "--failed", "-"]).run().exits(2).says("standard output has the results");
     let inside = world.archive().join("failed.txt");
     let inside = inside.to_str().unwrap();
     world.get(&["147", "--failed", inside]).run().exits(2).says("--failed");
