@@ -12,8 +12,10 @@ use vfetch::engine::archive::Stop;
 use vfetch::engine::sync::{self, Account, Scope};
 use vfetch::engine::{Options, Session};
 use vfetch::event::{Event, Reporter as _};
-use vfetch::job::{Asked, DEFAULT_FAMILY, Defaults, Family, JobError, without_secrets};
+use vfetch::job::{Asked, DEFAULT_FAMILY, Defaults, Family, JobError, JobRef, without_secrets};
 use vfetch::listing::AssetType;
+use vfetch::manifest::State;
+use vfetch::store::{Found, Store};
 
 use super::args::{AccountArgs, OutputArgs, TransferArgs};
 use super::error::CliError;
@@ -177,7 +179,12 @@ async fn preview(
     let (mut out, mut failed) = (io::stdout().lock(), None);
     let account =
         Account { store: store.as_ref(), api, retries: args.transfer.retries, stop: &stop, report: &|_| {} };
+    let mut settled = 0;
     let tell = |assets, asked: &Asked| {
+        if args.skip_gone && store.as_ref().is_some_and(|store| is_settled(store, &asked.job)) {
+            settled += 1;
+            return;
+        }
         let line = if args.show.json { row(assets, asked) } else { names.reference(&asked.job) };
         if let Err(error) = writeln!(out, "{}", api.redactor().text(&line)) {
             stop.cancel();
@@ -192,13 +199,18 @@ async fn preview(
         Some(Stop::Local(error)) => return Err(error.into()),
         None if args.show.quiet => {}
         None => {
-            let told = get::Told { asked: synced.given, passed: synced.whole, failed: 0 };
+            let told = get::Told { asked: synced.given - settled, passed: synced.whole + settled, failed: 0 };
             let stopped = if stop.is_cancelled() { "stopped: " } else { "" };
             // Where nobody reads stderr there is nobody to tell.
             let _ = writeln!(io::stderr(), "{stopped}{told}");
         }
     }
     Ok(caught.exit_code().or(closed).unwrap_or(0))
+}
+
+/// Whether the archive says that there is nothing to ask for any more. What it does not say is found out by the run.
+fn is_settled(store: &Store, job: &JobRef) -> bool {
+    matches!(store.look(job), Ok(Found::Record(record, _)) if matches!(record.state, State::Gone | State::Failed))
 }
 
 /// A listed job as a JSON line that `get -i` takes.

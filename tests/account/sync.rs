@@ -172,6 +172,21 @@ fn a_job_that_nobody_knew_when_it_was_listed_without_a_link_comes_home_when_it_h
 }
 
 #[test]
+fn a_dry_run_passes_over_what_the_run_would() {
+    let world = World::new();
+    let account = Account::of(&world);
+    world.job("1", Answer::failed("out of memory"));
+    account.add(row("video", "1", &[]));
+    account.add(row("video", "2", &[]));
+    world.get(&["1"]).run().exits(1);
+    let dry = |args: &[&str]| sync(&world, &["-n", "--type", "video"]).args(args).quietly().run().exits(0);
+    assert_eq!(dry(&[]).stdout(), "2\n1\n");
+    let told = dry(&["--skip-gone"]);
+    assert_eq!(told.stdout(), "2\n");
+    told.says("1 job would be asked for, 1 passed over");
+}
+
+#[test]
 fn a_link_of_the_listing_is_one_more_source() {
     let world = World::new();
     let account = Account::of(&world);
