@@ -15,7 +15,7 @@
 //! place among the ready.
 //!
 //! # What was tried for speed
-//! Measured on two cores beside the server, as `benches/README.md` tells; a batch of small files costs some 120 us of CPU a
+//! Measured on two cores beside the server, as `benches/README.md` tells; a batch of small files costs some 140 us of CPU a
 //! file, half of it in the kernel.
 //! - *Kept*: hashing and writing where bytes are received; a second core for the hash of a large file that comes alone
 //!   ([`hasher`]), 0.56 of the time; commits without a hop to another thread while they are short, 0.8; one sync of the

@@ -7,7 +7,7 @@
 //! [`RemoteStore::commit`] is a protocol. Nothing in it writes over an object, but for the record, which is swapped:
 //!
 //! 1. The record is read again: if it is no longer the one that the caller saw, the commit ends here as a conflict.
-//! 2. Each proven file is read back, hashed once more and uploaded with its checksum, on the condition that nothing has
+//! 2. Each proven file is read back, hashed once more and uploaded, to S3 with its checksum, on the condition that nothing has
 //!    its key. Where another commit's object has it, the file takes a further name of its output. Such an object is
 //!    named in place of an upload only where no record ever named a file, and its bytes are the right ones: only then
 //!    is it certain that nobody is about to remove it.
