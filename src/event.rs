@@ -190,8 +190,10 @@ pub struct Summary {
     pub archived: u64,
     /// Jobs of which some outputs are here.
     pub partial: u64,
-    /// Jobs that failed at the service, or none of whose outputs could be fetched.
+    /// Jobs that failed at the service, or none of whose outputs can be fetched.
     pub failed: u64,
+    /// Jobs about which the service, or hosts, could say nothing now: they are not lost for that.
+    pub unreached: u64,
     /// Jobs whose outputs no longer exist anywhere.
     pub gone: u64,
     /// Jobs on which the service was still working.
@@ -271,6 +273,7 @@ pub struct Unfinished {
 enum Count {
     Partial,
     Failed,
+    Unreached,
     Gone,
     Pending,
     Local,
@@ -290,7 +293,11 @@ impl Unfinished {
                 Some(of(Count::Pending, Worst::of(Class::Transient), words, ""))
             }
             JobEnd::Failed(failure) => {
-                Some(of(Count::Failed, Worst::of(failure.class()), failure.cause.words(), &failure.detail))
+                let count = match failure.class() {
+                    Class::Transient => Count::Unreached,
+                    Class::Permanent | Class::Auth => Count::Failed,
+                };
+                Some(of(count, Worst::of(failure.class()), failure.cause.words(), &failure.detail))
             }
             JobEnd::Local(why) => {
                 let worst = Worst { local: true, ..Worst::default() };
@@ -301,12 +308,13 @@ impl Unfinished {
     }
 
     fn of_record(manifest: &Manifest) -> Self {
+        let for_good = manifest.missing.is_empty() || manifest.missing.iter().any(is_for_good);
         let count = match manifest.derived_state() {
             State::Gone => Count::Gone,
             State::Partial => Count::Partial,
-            State::Complete | State::Pending | State::Failed => Count::Failed,
+            State::Complete | State::Pending | State::Failed if for_good => Count::Failed,
+            State::Complete | State::Pending | State::Failed => Count::Unreached,
         };
-        let for_good = manifest.missing.is_empty() || manifest.missing.iter().any(is_for_good);
         let last =
             manifest.missing.iter().find_map(|missing| missing.reasons.last()).or(manifest.error.as_ref());
         let (words, detail) =
@@ -363,6 +371,7 @@ impl Summary {
         *match unfinished.count {
             Count::Partial => &mut self.partial,
             Count::Failed => &mut self.failed,
+            Count::Unreached => &mut self.unreached,
             Count::Gone => &mut self.gone,
             Count::Pending => &mut self.pending,
             Count::Local => &mut self.local,
@@ -481,6 +490,21 @@ mod tests {
 
     /// An end, where it is counted, the exit code of a run with it alone, and its word.
     type EndRow<'a> = (JobEnd<'a>, fn(&Summary) -> u64, u8, &'static str);
+
+    #[test]
+    fn what_could_not_be_reached_has_not_failed() {
+        let counts = |end: JobEnd<'_>| {
+            let summary = after(&[Event::JobEnded { job: &job("147"), end }]);
+            (summary.failed, summary.unreached, summary.exit_code())
+        };
+        let failed = |cause| counts(JobEnd::Failed(&Failure::new(cause, "")));
+        assert_eq!(failed(Cause::ServerError), (0, 1, 4));
+        assert_eq!(failed(Cause::JobFailed), (1, 0, 1));
+        assert_eq!(failed(Cause::InvalidKey), (1, 0, 3));
+        let incomplete = |causes: &[Cause]| counts(JobEnd::Incomplete(&manifest(&[(false, causes)], 0)));
+        assert_eq!(incomplete(&[Cause::NotMedia, Cause::Stalled]), (0, 1, 4));
+        assert_eq!(incomplete(&[Cause::NotMedia]), (1, 0, 1));
+    }
 
     #[test]
     fn every_end_is_counted_once_and_where_it_belongs() {

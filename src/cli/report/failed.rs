@@ -1,8 +1,8 @@
 //! The list of jobs that did not end complete, for `get -i`.
 //!
-//! It is written as jobs end, or at the end of the run where jobs may be looked at again, beside its final name, and put
-//! in place at the end of the run: the old list may be the one that is being read. A run without failures leaves no list, and takes an old one away. What is no regular file, a pipe
-//! or a terminal, is written to directly.
+//! It is written beside its final name, as jobs end, or at the end of the run where jobs may be looked at again; and it is
+//! put in place at the end of the run: the old list may be the one that is being read. A run without failures leaves no
+//! list, and takes an old one away. What is no regular file, a pipe or a terminal, is written to directly.
 //!
 //! Two runs may be given the same list, on archives of their own. The draft belongs to the run that holds a lock on it:
 //!

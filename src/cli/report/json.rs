@@ -48,7 +48,7 @@ impl Lines<'_> {
         let failures: Vec<Value> = summary.failures.iter().map(group).collect();
         let fields = json!({
             "jobs": summary.jobs, "archived": summary.archived, "kept": summary.kept, "partial": summary.partial,
-            "failed": summary.failed, "gone": summary.gone, "pending": summary.pending, "local": summary.local,
+            "failed": summary.failed, "unreached": summary.unreached, "gone": summary.gone, "pending": summary.pending, "local": summary.local,
             "cancelled": summary.cancelled, "refused_refs": summary.refused_refs, "files": summary.files,
             "file_bytes": summary.file_bytes, "received_bytes": summary.received_bytes, "failures": failures,
             "stopped": stopped.map(|text| self.clean(text)), "exit_code": exit_code,

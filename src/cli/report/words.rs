@@ -142,6 +142,7 @@ pub(super) fn counts(summary: &Summary, took: Duration) -> String {
         (summary.kept, "here before"),
         (summary.partial, "partial"),
         (summary.failed, "failed"),
+        (summary.unreached, "not reached"),
         (summary.gone, "gone"),
         (summary.pending, "still processing"),
         (summary.local, "failed by this machine"),
