@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn what_was_lost_is_replaced_and_everything_else_stays() {
-        let table: [(&[u8], Value); 13] = [
+        let table: [(&[u8], Value); 14] = [
+            (b"[NaN, \"a, NaN, b\"]", json!([null, "a, NaN, b"])),
             (br#"["a\ud83e"]"#, json!(["a\u{fffd}"])),
             (br#"["\udd8ab"]"#, json!(["\u{fffd}b"])),
             (br#"["\udd8a\ud83e"]"#, json!(["\u{fffd}\u{fffd}"])),
@@ -123,6 +124,7 @@ mod tests {
             b"NaNa",
             b"[-NaN]",
             b"[xNaN]",
+            b"[\\ud83e]",
             b"[1Infinity]",
             b"[\"\\ud8",
             b"[\"\\",
