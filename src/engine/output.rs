@@ -36,8 +36,8 @@ pub(super) struct JobContext<'a> {
     pub(super) fresh_until: Option<Moment>,
     /// When the API gave the links; it is not asked again right after it.
     pub(super) answered_at: Moment,
-    /// The links of a second answer, asked for once when all of the first ones have failed.
-    pub(super) refreshed: OnceCell<Result<Vec<Output>, Failure>>,
+    /// What a second answer has for each output, asked for once when all links of the first one have failed.
+    pub(super) refreshed: OnceCell<Result<Vec<Option<Output>>, Failure>>,
     /// The job's place among what is ready; it serves the first of its transfers until that begins.
     pub(super) place: Mutex<Option<OwnedSemaphorePermit>>,
 }
@@ -74,7 +74,8 @@ impl JobContext<'_> {
         } else {
             turn.await
         };
-        if turn.is_ok() {
+        // A source that is left for another one begins nothing.
+        if !matches!(turn, Err(Stopped::Away(_))) {
             let _ = self.begun.set(self.session.moment());
         }
         turn
@@ -286,29 +287,19 @@ impl Ladder<'_> {
             let not_before = context.answered_at + crate::retry::BACKOFF_FLOOR;
             tokio::time::sleep_until(context.session.instant(not_before.min(deadline))).await;
             match super::fetch::ask(context.session, context.job, deadline).await? {
-                reply::Reply::Done(done) => Ok(done.outputs),
+                reply::Reply::Done(done) => Ok(renewed(context.outputs, &done.outputs)),
                 reply::Reply::Pending(_) => Err(Failure::new(Cause::NotReady, "it is no longer done")),
             }
         };
-        let unlisted = || Failure::new(Cause::NotReady, "the second answer does not list it");
         match context.refreshed.get_or_init(ask).await {
-            Ok(outputs) => match self.again_in(outputs) {
+            Ok(outputs) => match &outputs[self.place] {
                 Some(output) => {
                     self.candidates.extend(candidates(output, Rung::FreshOutput, Rung::FreshProxy));
                 }
-                None => self.refuse(unlisted()),
+                None => self.refuse(Failure::new(Cause::NotReady, "the second answer does not list it")),
             },
             Err(failure) => self.refuse(failure.clone()),
         }
-    }
-
-    /// The output among those of the second answer.
-    fn again_in<'o>(&self, outputs: &'o [Output]) -> Option<&'o Output> {
-        let identities = |outputs: &[Output]| -> Vec<plan::Identity> {
-            outputs.iter().map(|output| identity(output, None)).collect()
-        };
-        let again = plan::renewed(self.place, &identities(self.context.outputs), &identities(outputs))?;
-        outputs.get(again)
     }
 
     /// A rung for what the second answer lacks. What the API could or would not say now it may say later, so the output
@@ -390,6 +381,16 @@ fn candidates(output: &Output, source: Rung, proxy: Rung) -> Vec<Candidate> {
         ladder.push(Candidate { state: SourceState::untried(rung), link, last: None, furthest_bytes: 0 });
     }
     ladder
+}
+
+/// What a second answer has for each output of the first.
+fn renewed(first: &[Output], second: &[Output]) -> Vec<Option<Output>> {
+    let identities = |outputs: &[Output]| -> Vec<plan::Identity> {
+        outputs.iter().map(|output| identity(output, None)).collect()
+    };
+    let (before, now) = (identities(first), identities(second));
+    let again = |place| plan::renewed(place, &before, &now).map(|at| second[at].clone());
+    (0..first.len()).map(again).collect()
 }
 
 /// What a later answer is compared with, to find the record that serves it.
