@@ -166,7 +166,7 @@ pub struct Held {
 
 /// What to do after a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum PageTurn {
     /// Read the page of this number.
     Read(u64),
     /// The listing is read.
@@ -230,12 +230,12 @@ impl Pager {
     ///
     /// After a pass: where the total has grown between two of its pages, page 1 again to catch up, a few times at most;
     /// else the end.
-    pub fn after(&mut self, held: Held) -> Turn {
+    pub fn after(&mut self, held: Held) -> PageTurn {
         let is_news = held.unseen > 0 || held.rows == held.unreadable;
         self.seen += if is_news { held.unseen + held.unreadable } else { 0 };
         self.stale = if held.unseen > 0 { 0 } else { self.stale + 1 };
         if self.stale > STALE_PAGES {
-            return Turn::Restless;
+            return PageTurn::Restless;
         }
         self.largest = self.largest.max(held.rows);
         let before = self.last_total;
@@ -246,7 +246,7 @@ impl Pager {
         let over = match held {
             _ if removed > 0 && self.page > 1 => {
                 self.page = self.page.saturating_sub(removed.div_ceil(self.largest)).max(1);
-                return Turn::Read(self.page);
+                return PageTurn::Read(self.page);
             }
             Held { rows: 0, .. } => true,
             _ if !is_news && (self.catching_up || !announced) => true,
@@ -256,15 +256,15 @@ impl Pager {
         };
         if !over {
             self.page += 1;
-            return Turn::Read(self.page);
+            return PageTurn::Read(self.page);
         }
         if !std::mem::take(&mut self.grown) || self.catch_ups >= CATCH_UPS {
-            return Turn::End;
+            return PageTurn::End;
         }
         self.catch_ups += 1;
         self.catching_up = true;
         self.page = 1;
-        Turn::Read(1)
+        PageTurn::Read(1)
     }
 }
 
@@ -428,81 +428,88 @@ mod tests {
         let last = |held: Held, last: u64| Held { last_page: Some(last), ..held };
         let vouched = |held: Held| Held { vouched: true, ..held };
         // What the pages hold in their order, with what follows each, and whether all is to be read.
-        let table: [(bool, &[(Held, Turn)]); 13] = [
-            (false, &[(held(0, 0), Turn::End)]),
-            (false, &[(last(held(0, 0), 9), Turn::End)]),
-            (false, &[(held(30, 30), Turn::Read(2)), (held(30, 30), Turn::Read(3)), (held(0, 0), Turn::End)]),
-            (false, &[(held(30, 30), Turn::Read(2)), (vouched(held(30, 30)), Turn::End)]),
-            (true, &[(vouched(held(30, 30)), Turn::Read(2)), (held(0, 0), Turn::End)]),
-            (false, &[(held(30, 30), Turn::Read(2)), (held(30, 0), Turn::End)]),
+        let table: [(bool, &[(Held, PageTurn)]); 13] = [
+            (false, &[(held(0, 0), PageTurn::End)]),
+            (false, &[(last(held(0, 0), 9), PageTurn::End)]),
+            (
+                false,
+                &[
+                    (held(30, 30), PageTurn::Read(2)),
+                    (held(30, 30), PageTurn::Read(3)),
+                    (held(0, 0), PageTurn::End),
+                ],
+            ),
+            (false, &[(held(30, 30), PageTurn::Read(2)), (vouched(held(30, 30)), PageTurn::End)]),
+            (true, &[(vouched(held(30, 30)), PageTurn::Read(2)), (held(0, 0), PageTurn::End)]),
+            (false, &[(held(30, 30), PageTurn::Read(2)), (held(30, 0), PageTurn::End)]),
             // All that there is was seen: no request for an empty page.
             (
                 false,
                 &[
-                    (last(total(held(30, 30), 31), 2), Turn::Read(2)),
-                    (last(total(held(1, 1), 31), 2), Turn::End),
+                    (last(total(held(30, 30), 31), 2), PageTurn::Read(2)),
+                    (last(total(held(1, 1), 31), 2), PageTurn::End),
                 ],
             ),
             // A page of repeats among later ones: thirty new jobs came between two requests, and are caught up with.
             (
                 false,
                 &[
-                    (last(total(held(30, 30), 90), 3), Turn::Read(2)),
-                    (last(total(held(30, 0), 120), 4), Turn::Read(3)),
-                    (last(total(held(30, 30), 120), 4), Turn::Read(4)),
-                    (last(total(held(30, 30), 120), 4), Turn::Read(5)),
-                    (last(total(held(0, 0), 120), 4), Turn::Read(1)),
-                    (last(total(held(30, 30), 120), 4), Turn::Read(2)),
-                    (last(total(held(30, 0), 120), 4), Turn::End),
+                    (last(total(held(30, 30), 90), 3), PageTurn::Read(2)),
+                    (last(total(held(30, 0), 120), 4), PageTurn::Read(3)),
+                    (last(total(held(30, 30), 120), 4), PageTurn::Read(4)),
+                    (last(total(held(30, 30), 120), 4), PageTurn::Read(5)),
+                    (last(total(held(0, 0), 120), 4), PageTurn::Read(1)),
+                    (last(total(held(30, 30), 120), 4), PageTurn::Read(2)),
+                    (last(total(held(30, 0), 120), 4), PageTurn::End),
                 ],
             ),
             // Jobs were removed: what moved up is read again.
             (
                 false,
                 &[
-                    (total(held(30, 30), 90), Turn::Read(2)),
-                    (total(held(30, 30), 90), Turn::Read(3)),
-                    (total(held(25, 25), 85), Turn::Read(2)),
-                    (total(held(30, 5), 85), Turn::End),
+                    (total(held(30, 30), 90), PageTurn::Read(2)),
+                    (total(held(30, 30), 90), PageTurn::Read(3)),
+                    (total(held(25, 25), 85), PageTurn::Read(2)),
+                    (total(held(30, 5), 85), PageTurn::End),
                 ],
             ),
             (
                 false,
                 &[
-                    (total(held(30, 30), 60), Turn::Read(2)),
-                    (total(held(0, 0), 29), Turn::Read(1)),
-                    (total(held(29, 0), 29), Turn::End),
+                    (total(held(30, 30), 60), PageTurn::Read(2)),
+                    (total(held(0, 0), 29), PageTurn::Read(1)),
+                    (total(held(29, 0), 29), PageTurn::End),
                 ],
             ),
             // What was removed before page 1 is read again moves nothing up to it.
             (
                 false,
                 &[
-                    (last(total(held(30, 30), 60), 2), Turn::Read(2)),
-                    (last(total(held(30, 30), 61), 2), Turn::Read(3)),
-                    (held(0, 0), Turn::Read(1)),
-                    (total(held(30, 0), 59), Turn::End),
+                    (last(total(held(30, 30), 60), 2), PageTurn::Read(2)),
+                    (last(total(held(30, 30), 61), 2), PageTurn::Read(3)),
+                    (held(0, 0), PageTurn::Read(1)),
+                    (total(held(30, 0), 59), PageTurn::End),
                 ],
             ),
             // The listing stops at what was vouched for, and still catches up with what came meanwhile.
             (
                 false,
                 &[
-                    (total(held(30, 30), 90), Turn::Read(2)),
-                    (vouched(total(held(30, 30), 91)), Turn::Read(1)),
-                    (total(held(30, 1), 91), Turn::Read(2)),
-                    (total(held(30, 0), 91), Turn::End),
+                    (total(held(30, 30), 90), PageTurn::Read(2)),
+                    (vouched(total(held(30, 30), 91)), PageTurn::Read(1)),
+                    (total(held(30, 1), 91), PageTurn::Read(2)),
+                    (total(held(30, 0), 91), PageTurn::End),
                 ],
             ),
             // A total that never stops growing is not followed for ever.
             (
                 false,
                 &[
-                    (total(held(9, 9), 90), Turn::Read(2)),
-                    (vouched(total(held(9, 9), 91)), Turn::Read(1)),
-                    (vouched(total(held(9, 9), 92)), Turn::Read(1)),
-                    (vouched(total(held(9, 9), 93)), Turn::Read(1)),
-                    (vouched(total(held(9, 9), 94)), Turn::End),
+                    (total(held(9, 9), 90), PageTurn::Read(2)),
+                    (vouched(total(held(9, 9), 91)), PageTurn::Read(1)),
+                    (vouched(total(held(9, 9), 92)), PageTurn::Read(1)),
+                    (vouched(total(held(9, 9), 93)), PageTurn::Read(1)),
+                    (vouched(total(held(9, 9), 94)), PageTurn::End),
                 ],
             ),
         ];
@@ -519,20 +526,21 @@ mod tests {
         // Two replicas that answer in turn: page 1 says 61, page 2 says 60, and so on.
         let mut pager = Pager::new(true);
         let first = Held { total: Some(61), last_page: Some(3), ..held(30, 30) };
-        assert_eq!(pager.after(first), Turn::Read(2));
+        assert_eq!(pager.after(first), PageTurn::Read(2));
         let turns = (0..=STALE_PAGES).map(|count| {
             let total = if count % 2 == 0 { 60 } else { 61 };
             pager.after(Held { total: Some(total), last_page: Some(3), ..held(30, 0) })
         });
-        let turns: Vec<Turn> = turns.collect();
-        assert_eq!(turns.iter().position(|turn| *turn == Turn::Restless), Some(turns.len() - 1));
+        let turns: Vec<PageTurn> = turns.collect();
+        assert_eq!(turns.iter().position(|turn| *turn == PageTurn::Restless), Some(turns.len() - 1));
         // The same page again and again, with a row that nobody can know again, and without a total.
         let mut pager = Pager::new(true);
-        assert_eq!(pager.after(Held { unreadable: 1, ..held(30, 29) }), Turn::Read(2));
-        assert_eq!(pager.after(Held { unreadable: 1, ..held(30, 0) }), Turn::End);
+        assert_eq!(pager.after(Held { unreadable: 1, ..held(30, 29) }), PageTurn::Read(2));
+        assert_eq!(pager.after(Held { unreadable: 1, ..held(30, 0) }), PageTurn::End);
         let mut pager = Pager::new(true);
         let unreadable = || Held { unreadable: 30, ..held(30, 0) };
-        let reads = (0..2 * STALE_PAGES).take_while(|_| pager.after(unreadable()) != Turn::Restless).count();
+        let reads =
+            (0..2 * STALE_PAGES).take_while(|_| pager.after(unreadable()) != PageTurn::Restless).count();
         assert_eq!(reads as u64, STALE_PAGES);
     }
 
@@ -624,7 +632,7 @@ mod tests {
                 let total = tells_total.then_some(total);
                 let rows = rows.len() as u64;
                 let held = Held { rows, unseen, unreadable: 0, vouched: false, total, last_page };
-                if pager.after(held) == Turn::End {
+                if pager.after(held) == PageTurn::End {
                     break;
                 }
                 if let Some((arrive, remove)) = changes.next() {

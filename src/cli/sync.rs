@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use vfetch::engine::archive::Stop;
-use vfetch::engine::sync::{self, Account, Scope};
+use vfetch::engine::sync::{self, Account, Selection};
 use vfetch::engine::{Options, Session};
 use vfetch::event::{Event, Reporter as _};
 use vfetch::job::{Asked, DEFAULT_FAMILY, Defaults, Family, JobError, JobRef, without_secrets};
@@ -114,11 +114,11 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// Runs the command; its exit code.
 pub(crate) async fn run(args: SyncArgs) -> Result<u8, CliError> {
     let defaults = args.account.defaults()?;
-    let scope = args.scope(&defaults)?;
+    let selection = args.selection(&defaults)?;
     failed::check(args.failed.as_deref(), &args.output, [])?;
     let (api, http) = args.account.clients(&defaults, &args.transfer)?;
     if args.dry_run {
-        return preview(&args, Names::beside(&defaults), &api, &scope).await;
+        return preview(&args, Names::beside(&defaults), &api, &selection).await;
     }
     let store = args.transfer.open_store(&args.output)?;
     let names = Names::beside(&defaults);
@@ -127,7 +127,7 @@ pub(crate) async fn run(args: SyncArgs) -> Result<u8, CliError> {
     let console = report::start(report::Settings { looks, ..settings })?;
     let session = Arc::new(Session::new(api, http, store, args.options(), console.clone())?);
     let caught = signals::watch(session.stop_token())?;
-    let stop = rounds(&args, &session, &scope, &console).await;
+    let stop = rounds(&args, &session, &selection, &console).await;
     let retry_command = get::retry_command(&args.output, &args.account, &defaults);
     let how =
         report::Finish { stop: stop.as_ref(), signal: caught.number(), retry_command: Some(&retry_command) };
@@ -139,12 +139,12 @@ pub(crate) async fn run(args: SyncArgs) -> Result<u8, CliError> {
 async fn rounds(
     args: &SyncArgs,
     session: &Arc<Session>,
-    scope: &Scope,
+    selection: &Selection,
     console: &report::Console,
 ) -> Option<Stop> {
     let token = session.stop_token();
     loop {
-        let stop = sync::sync(session, scope).await.stop;
+        let stop = sync::sync(session, selection).await.stop;
         let Some(interval) = args.watch.filter(|_| !token.is_cancelled()) else { return stop };
         let wait = interval.mul_f64(1.0 + JITTER * (2.0 * fastrand::f64() - 1.0));
         match stop {
@@ -171,7 +171,7 @@ async fn preview(
     args: &SyncArgs,
     names: Names,
     api: &vfetch::net::Api,
-    scope: &Scope,
+    selection: &Selection,
 ) -> Result<u8, CliError> {
     let store = args.transfer.open_if_there(&args.output)?;
     let stop = CancellationToken::new();
@@ -191,7 +191,7 @@ async fn preview(
             failed.get_or_insert(error);
         }
     };
-    let synced = account.preview(scope, tell).await;
+    let synced = account.preview(selection, tell).await;
     let closed = look::ended(failed.map_or(Ok(()), Err))?;
     match synced.stop {
         _ if closed.is_some() => {}
@@ -225,9 +225,9 @@ fn row(assets: AssetType, asked: &Asked) -> String {
 }
 
 impl SyncArgs {
-    fn scope(&self, defaults: &Defaults) -> Result<Scope, CliError> {
+    fn selection(&self, defaults: &Defaults) -> Result<Selection, CliError> {
         let types = types(&self.types, &self.account, defaults)?;
-        Ok(Scope { origin: defaults.origin.clone(), types, full: self.full })
+        Ok(Selection { origin: defaults.origin.clone(), types, full: self.full })
     }
 
     fn options(&self) -> Options {

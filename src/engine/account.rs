@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::listing::{AssetType, Held, Page, Pager, Row, SeenRows, Turn};
+use crate::listing::{AssetType, Held, Page, PageTurn, Pager, Row, SeenRows};
 use crate::net::Api;
 use crate::retry::{BACKOFF_FLOOR, Cause, Class, Failure, backoff};
 
@@ -15,7 +15,7 @@ pub struct Walk<'a> {
     retries: u32,
     stop: CancellationToken,
     pager: Pager,
-    next: Turn,
+    next: PageTurn,
     furthest: u64,
     seen: SeenRows,
     vouched: HashSet<String>,
@@ -54,7 +54,7 @@ impl<'a> Walk<'a> {
             retries,
             stop,
             pager: Pager::new(false),
-            next: Turn::Read(1),
+            next: PageTurn::Read(1),
             furthest: 0,
             seen: SeenRows::default(),
             vouched: HashSet::new(),
@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
     /// # Errors
     /// What the API refuses, and what did not pass.
     pub async fn page(&mut self) -> Result<Option<Vec<Row>>, Failure> {
-        let Turn::Read(number) = self.next else { return Ok(None) };
+        let PageTurn::Read(number) = self.next else { return Ok(None) };
         let stop = self.stop.clone();
         if number <= self.furthest {
             // The same question is not asked again at once.
@@ -102,7 +102,7 @@ impl<'a> Walk<'a> {
             total: page.total,
             last_page: page.last_page,
         });
-        if self.next == Turn::Restless {
+        if self.next == PageTurn::Restless {
             return Err(Failure::new(Cause::Malformed, "too many of its pages in a row hold nothing new"));
         }
         Ok(Some(unseen))
@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
     /// Whether the listing was read to its end.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.next == Turn::End
+        self.next == PageTurn::End
     }
 
     /// What was seen so far.

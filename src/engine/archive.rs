@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 use super::ended::Ended;
-use super::fetch::{self, Open};
+use super::fetch::{self, OpenJob};
 use super::glance::{Glance, glance};
 use super::{Error, Scope, Session};
 use crate::event::Event;
@@ -149,7 +149,7 @@ async fn work(session: Arc<Session>, mut refs: Refs, order: Order) -> Option<Sto
 pub(super) type Refs = mpsc::Receiver<Result<Asked, BadRef>>;
 
 /// A job that is not done yet, and the right to work on it.
-type WithTurn = (Open, Turn);
+type ToDo = (OpenJob, Begun);
 
 /// The jobs that are being looked at or worked on.
 #[derive(Clone, Default)]
@@ -161,18 +161,18 @@ impl UnderWay {
     }
 
     /// The job's turn, or `None` while somebody has it.
-    fn begin(&self, job: &JobRef) -> Option<Turn> {
-        self.jobs().insert(job.clone()).then(|| Turn { under_way: self.clone(), job: job.clone() })
+    fn begin(&self, job: &JobRef) -> Option<Begun> {
+        self.jobs().insert(job.clone()).then(|| Begun { under_way: self.clone(), job: job.clone() })
     }
 }
 
 /// The right to work on a job; dropping it ends it.
-struct Turn {
+struct Begun {
     under_way: UnderWay,
     job: JobRef,
 }
 
-impl Drop for Turn {
+impl Drop for Begun {
     fn drop(&mut self) {
         self.under_way.jobs().remove(&self.job);
     }
@@ -199,7 +199,7 @@ impl Run {
         all.saturating_sub(self.session.waiting.jobs()) < self.most && all < self.most + WAITING
     }
 
-    fn begin(&mut self, looked: (Vec<WithTurn>, Option<Error>)) {
+    fn begin(&mut self, looked: (Vec<ToDo>, Option<Error>)) {
         let (open, failed) = looked;
         if let Some(error) = failed {
             self.stop(Stop::Local(error));
@@ -268,7 +268,7 @@ fn of_task<T>(ended: Result<T, JoinError>) -> T {
 
 /// Whether the API may yet come to know the job, or somebody how to ask for it: a job that is listed without a link, and
 /// so under a family that is a guess, was first asked for a short while ago.
-fn may_become_known(open: &Open) -> bool {
+fn may_become_known(open: &OpenJob) -> bool {
     let first_seen = match &open.found {
         Found::Record(manifest, _) => seconds_of(&manifest.created_at).unwrap_or(0),
         Found::Nothing | Found::Damaged { .. } => return true,
@@ -287,7 +287,7 @@ fn look_at(
     under_way: &UnderWay,
     batch: Vec<Result<Asked, BadRef>>,
     order: impl Fn(u64) -> u64,
-) -> (Vec<WithTurn>, Option<Error>) {
+) -> (Vec<ToDo>, Option<Error>) {
     let mut open = Vec::new();
     for (place, reference) in (0_u64..).zip(batch) {
         if session.stop.is_cancelled() {
@@ -305,7 +305,7 @@ fn look_at(
         let glanced = glance(&session.store, &session.options, &asked.job, &session.stop);
         match glanced.unwrap_or_else(|error| Glance::Over(error.into())) {
             Glance::Open(found, present) => {
-                open.push((Open { asked, order: order(place), found, present }, turn));
+                open.push((OpenJob { asked, order: order(place), found, present }, turn));
             }
             Glance::Over(ended) => {
                 session.report(&Event::JobStarted { job: &asked.job });

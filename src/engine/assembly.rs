@@ -54,13 +54,13 @@ pub struct Assembly<D: Disk> {
     max_bytes: u64,
     cores: Arc<Cores>,
     /// In a box of its own: of thousands of outputs that wait for their turn few have begun.
-    open: Option<Box<Open<D>>>,
+    open: Option<Box<OpenPart<D>>>,
     looked_for_left_over: bool,
 }
 
 /// A part with its hasher and walker.
 #[derive(Debug)]
-pub struct Open<D: Disk> {
+pub struct OpenPart<D: Disk> {
     partial: Partial<D>,
     hasher: Hasher,
     walker: Walker,
@@ -142,7 +142,7 @@ impl<D: Disk> Assembly<D> {
     }
 
     /// Goes on from what was read again.
-    pub fn adopt(&mut self, open: Open<D>) {
+    pub fn adopt(&mut self, open: OpenPart<D>) {
         self.open = Some(Box::new(open));
     }
 
@@ -213,7 +213,7 @@ impl<D: Disk> Assembly<D> {
             None => self.staging.begin(&self.job, self.output)?,
         };
         let hasher = Hasher::at(Arc::clone(&self.cores), Sha256::default());
-        let mut open = Open::at(partial, hasher, Walker::new(), source, etag);
+        let mut open = OpenPart::at(partial, hasher, Walker::new(), source, etag);
         open.expect(total);
         self.open = Some(Box::new(open));
         Ok(())
@@ -313,7 +313,7 @@ impl<D: Disk> Assembly<D> {
     }
 }
 
-impl<D: Disk> Open<D> {
+impl<D: Disk> OpenPart<D> {
     fn at(partial: Partial<D>, hasher: Hasher, walker: Walker, source: String, etag: Option<String>) -> Self {
         let (asked_bytes, checkpoint_bytes) = (partial.bytes(), partial.bytes());
         let (total, hints, named) = (None, Hints::default(), Named::default());
@@ -368,7 +368,7 @@ impl<D: Disk> Open<D> {
 
 impl<D: Disk> LeftOver<D> {
     /// Reads the part again, hashing and walking its bytes; `None` where they are no longer what they were. Blocks.
-    pub fn read(self) -> Result<Option<Open<D>>, StoreError> {
+    pub fn read(self) -> Result<Option<OpenPart<D>>, StoreError> {
         let mut walker = Walker::new();
         let Some((partial, hasher)) =
             self.staging.resume(&self.job, self.output, |bytes| walker.feed(bytes))?
@@ -377,7 +377,7 @@ impl<D: Disk> LeftOver<D> {
         };
         let Part { source, etag, total, bytes: _ } = self.part;
         let hasher = Hasher::at(self.cores, hasher);
-        let mut open = Open::at(partial, hasher, walker, source, etag);
+        let mut open = OpenPart::at(partial, hasher, walker, source, etag);
         open.expect(total);
         Ok(Some(open))
     }

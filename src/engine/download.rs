@@ -194,7 +194,7 @@ impl<'a> Draft<'a> {
     async fn receive(&mut self, media: &mut Media, turn: &Turn) -> Result<(), Stopped> {
         let _core = self.session.cores.occupy();
         let mut report = Report::begin();
-        let mut pace = Pace::begin(self.session.options.min_speed);
+        let mut pace = LeastSpeed::begin(self.session.options.min_speed);
         let mut noted = super::now();
         let mut brings = false;
         while let Some(chunk) = media.chunk().await? {
@@ -256,13 +256,13 @@ impl Report {
 }
 
 /// Watches over the least speed.
-struct Pace {
+struct LeastSpeed {
     least: u64,
     bytes: u64,
     since: Instant,
 }
 
-impl Pace {
+impl LeastSpeed {
     /// Time in which this run took no bytes, so that none could come, is not held against their source.
     fn rest(&mut self, time: Duration) {
         self.since += time;
@@ -297,10 +297,10 @@ mod tests {
     fn a_transfer_is_too_slow_when_a_whole_minute_brought_too_little() {
         let began = Instant::now();
         let after = |seconds| began + Duration::from_secs(seconds);
-        let slow = |pace: &mut Pace, bytes, seconds| {
+        let slow = |pace: &mut LeastSpeed, bytes, seconds| {
             pace.add(bytes, after(seconds)).err().map(|failure| failure.cause)
         };
-        let mut pace = Pace { least: 60 * 1024, bytes: 0, since: began };
+        let mut pace = LeastSpeed { least: 60 * 1024, bytes: 0, since: began };
         assert_eq!(slow(&mut pace, 1, 59), None, "a minute is not over");
         assert_eq!(slow(&mut pace, 60 * 1024, 60), None, "it was fast enough");
         assert_eq!(slow(&mut pace, 60 * 1024 - 1, 119), None, "a minute is not over");
@@ -308,7 +308,7 @@ mod tests {
         pace.rest(Duration::from_secs(600));
         assert_eq!(slow(&mut pace, 0, 719), None, "of the time since, 59 s were its own");
         assert_eq!(slow(&mut pace, 0, 720), Some(Cause::TooSlow));
-        let mut never = Pace { least: 0, bytes: 0, since: began };
+        let mut never = LeastSpeed { least: 0, bytes: 0, since: began };
         assert_eq!(slow(&mut never, 0, 600), None);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! 1. The record is read ([`super::glance`]). Complete, with every file that it names there in its size: the job is
 //!    kept, and nothing is asked. A damaged record counts as none.
-//! 2. The API is asked until the job is done, failed, or the wait is over. A pending job is noted once a run, and
-//!    holds nothing while it waits; one that ends unfinished without a record is noted then. What the API does not
+//! 2. The API is asked until the job is done, failed, or the wait is over ([`poll`]). A pending job is noted once a run,
+//!    and holds nothing while it waits; one that ends unfinished without a record is noted then. What the API does not
 //!    know, or gives no links for, is taken from the account's listing, where that has links.
 //! 3. [`super::split`] says which outputs the files here serve; the others are fetched, all at once, each as
 //!    [`super::output`] says, and what came is summed up with what stays.
@@ -23,11 +23,11 @@
 //! 7. A job is passed over only after a look at each file that it names.
 //! 8. A killed run leaves at most whole files without a record, and parts in the staging area.
 
+mod poll;
+
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use serde_json::Map;
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
 use url::Url;
 
@@ -38,25 +38,22 @@ use super::output::{self, JobContext, Listed};
 use super::split::{Split, Sum};
 use super::{Error, Session, aside, record};
 use crate::event::Event;
-use crate::job::{Asked, JobRef};
+use crate::job::Asked;
 use crate::layout::Key;
 use crate::lifetime::{self, Birth};
 use crate::listing;
 use crate::manifest::{FileRecord, Manifest, State};
 use crate::plan::{self, Came, Moment, Renewal};
-use crate::reply::{Done, Output, Pending, PendingWhy, Reply, Source};
-use crate::retry::{BACKOFF_FLOOR, Cause, Class, Failure, PollSchedule, backoff};
+use crate::reply::{Done, Source};
+use crate::retry::{Cause, Class, Failure, PollSchedule};
 use crate::store::{Found, Proven, StoreError, Version};
+pub(super) use poll::ask;
 
-/// A fresh job may be unknown to the API for this long.
-const UNKNOWN_FOR: Duration = Duration::from_secs(60);
-/// How often a fresh job that the API does not know yet is asked for.
-const UNKNOWN_WAIT: Duration = Duration::from_secs(5);
 /// How often a job is begun anew because another process changed its record.
 const CONFLICTS: u32 = 3;
 
 /// A job that is to be worked on.
-pub(super) struct Open {
+pub(super) struct OpenJob {
     pub(super) asked: Asked,
     /// Its place in the list.
     pub(super) order: u64,
@@ -67,8 +64,8 @@ pub(super) struct Open {
 }
 
 /// Works on one job until it is archived, or cannot be in this run.
-pub(super) fn fetch(session: &Session, open: Open) -> impl Future<Output = Ended> + Send {
-    work(session, open, None)
+pub(super) fn fetch(session: &Session, open: OpenJob) -> impl Future<Output = Ended> + Send {
+    work(session, open, Purpose::Archive)
 }
 
 /// Works on a job of which these files are bad, however whole they look: they count as not there, and are put aside
@@ -78,11 +75,11 @@ pub(super) async fn mend(session: &Session, asked: &Asked, found: Found, bad: Ve
         Found::Record(manifest, _) => vec![true; manifest.files.len()],
         Found::Nothing | Found::Damaged { .. } => Vec::new(),
     };
-    work(session, Open { asked: asked.clone(), order: 0, found, present }, Some(bad)).await
+    work(session, OpenJob { asked: asked.clone(), order: 0, found, present }, Purpose::Mend { bad }).await
 }
 
-async fn work(session: &Session, open: Open, mut bad: Option<Vec<String>>) -> Ended {
-    let Open { asked, order, mut found, mut present } = open;
+async fn work(session: &Session, open: OpenJob, mut purpose: Purpose) -> Ended {
+    let OpenJob { asked, order, mut found, mut present } = open;
     session.report(&Event::JobStarted { job: &asked.job });
     if let Found::Record(manifest, _) = &found {
         for (url, lesson) in lifetime::recorded_losses(manifest) {
@@ -94,7 +91,7 @@ async fn work(session: &Session, open: Open, mut bad: Option<Vec<String>>) -> En
         if let Found::Damaged { why, .. } = &found {
             session.report(&Event::Warning { job: Some(&asked.job), text: why });
         }
-        let mut job = OneJob::new(session, &asked, order, (found, present), bad.clone());
+        let mut job = OneJob::new(session, &asked, order, (found, present), purpose.clone());
         match job.run().await {
             Err(Ended::Local(Error { source: StoreError::Conflict { .. }, .. })) if conflicts < CONFLICTS => {
                 conflicts += 1;
@@ -108,7 +105,7 @@ async fn work(session: &Session, open: Open, mut bad: Option<Vec<String>>) -> En
             Err(error) => return error.into(),
         };
         // What another process has healed meanwhile is bad no longer.
-        if let Some(bad) = &mut bad {
+        if let Purpose::Mend { bad } = &mut purpose {
             bad.retain(|name| file_named(&before, name) == file_named(&found, name));
         }
     }
@@ -121,6 +118,24 @@ fn file_named<'a>(found: &'a Found, name: &str) -> Option<&'a FileRecord> {
     }
 }
 
+/// What a job is worked on for.
+#[derive(Clone)]
+enum Purpose {
+    /// To bring home what it lacks.
+    Archive,
+    /// To put right what is bad of it, and nothing else.
+    Mend {
+        /// The names in its folder that are to be put aside before anything is committed.
+        bad: Vec<String>,
+    },
+}
+
+impl Purpose {
+    fn is_to_mend(&self) -> bool {
+        matches!(self, Self::Mend { .. })
+    }
+}
+
 /// One job on its way.
 #[expect(clippy::struct_excessive_bools, reason = "what has happened to a job so far, each by itself")]
 struct OneJob<'a> {
@@ -129,8 +144,7 @@ struct OneJob<'a> {
     order: u64,
     found: Found,
     present: Vec<bool>,
-    /// Where the job is being mended: the names in its folder that are to be put aside before anything is committed.
-    bad: Option<Vec<String>>,
+    purpose: Purpose,
     /// When the job was first asked for: its times run from then on, and not while others go first.
     began: Option<Moment>,
     /// Whether the job was seen pending, by this run or an earlier one: then its files may come late.
@@ -156,14 +170,14 @@ impl<'a> OneJob<'a> {
         asked: &'a Asked,
         order: u64,
         (found, mut present): (Found, Vec<bool>),
-        bad: Option<Vec<String>>,
+        purpose: Purpose,
     ) -> Self {
         let seen_pending = matches!(&found, Found::Record(manifest, _) if manifest.pending_seen_at.is_some() && manifest.done_seen_at.is_none());
         let recorded = match &found {
             Found::Record(manifest, _) => Birth::recorded(manifest),
             Found::Nothing | Found::Damaged { .. } => None,
         };
-        if let (Some(bad), Found::Record(manifest, _)) = (&bad, &found) {
+        if let (Purpose::Mend { bad }, Found::Record(manifest, _)) = (&purpose, &found) {
             for (file, present) in manifest.files.iter().zip(&mut present) {
                 *present &= !bad.contains(&file.path);
             }
@@ -174,7 +188,7 @@ impl<'a> OneJob<'a> {
             order,
             found,
             present,
-            bad,
+            purpose,
             began: None,
             birth: recorded.unwrap_or(Birth::Before(session.list_began.load(Ordering::Relaxed))),
             rescued: false,
@@ -219,162 +233,12 @@ impl<'a> OneJob<'a> {
         Box::pin(self.bring_home(done)).await
     }
 
-    /// Asks until the job is done.
-    async fn poll(&mut self) -> Result<Done, Ended> {
-        loop {
-            if self.place.is_none() {
-                self.place = self.session.ready.clone().acquire_owned().await.ok();
-            }
-            self.began.get_or_insert_with(|| self.session.moment());
-            let reply = Box::pin(ask(self.session, &self.asked.job, self.deadline())).await;
-            self.answered |= reply.is_ok();
-            match reply {
-                Ok(Reply::Done(done)) => return Ok(done),
-                Ok(Reply::Pending(pending)) => {
-                    match self.rescue(pending.why == PendingWhy::NoOutputYet, "it has no link yet") {
-                        Some(done) => return Ok(done),
-                        None => self.wait_for(&pending).await?,
-                    }
-                }
-                Err(failure) => match self.rescue(is_about_the_job(&failure), &failure.to_string()) {
-                    Some(done) => return Ok(done),
-                    None => self.endure(failure).await?,
-                },
-            }
-        }
-    }
-
-    /// The listing's outputs, where the API has no answer and will not have one.
-    fn rescue(&mut self, hopeless: bool, why: &str) -> Option<Done> {
-        let links = self.asked.listed.iter().enumerate();
-        let output = |(index, link): (usize, &Option<Url>)| {
-            let unusable = || Source::Unusable("the listing has no link for it".into());
-            let source = link.clone().map_or_else(unusable, Source::Url);
-            Output { index, source: Some(source), proxy: None }
-        };
-        if !hopeless || !self.asked.listed.iter().any(Option::is_some) {
-            return None;
-        }
-        self.rescued = true;
-        let text =
-            format!("its files are taken from the account's listing, since the API has no answer: {why}");
-        self.session.report(&Event::Warning { job: Some(&self.asked.job), text: &text });
-        Some(Done { answered_id: None, outputs: links.map(output).collect(), meta: None, rest: Map::new() })
-    }
-
-    fn wait_until(&self) -> Moment {
-        self.since_began(self.session.options.wait)
-    }
-
-    fn deadline(&self) -> Moment {
-        self.since_began(self.session.options.timeout)
-    }
-
-    fn since_began(&self, span: Duration) -> Moment {
-        self.began.unwrap_or_else(|| self.session.moment()) + span
-    }
-
-    /// The service is still working: notes that, and waits for the next poll.
-    async fn wait_for(&mut self, pending: &Pending) -> Result<(), Ended> {
-        self.failures = 0;
-        self.unknown_until = None;
-        let (why, working) = match &pending.why {
-            PendingWhy::Processing => ("processing", true),
-            PendingWhy::Queued => ("queued", true),
-            PendingWhy::Unknown(word) => (word.as_str(), true),
-            PendingWhy::NoOutputYet => ("done, but without a link yet", false),
-        };
-        self.fresh |= working;
-        if working {
-            self.birth = Birth::At(super::unix_seconds());
-        }
-        if working && !std::mem::replace(&mut self.noted, true) {
-            self.note_pending().await?;
-        }
-        let wait = self.polls.next_wait(pending.eta, super::dice());
-        self.pause(why, pending.eta, wait, self.wait_until(), Ended::Pending).await
-    }
-
-    /// The API did not answer as it should: waits where that may pass, ends the job where it will not.
-    async fn endure(&mut self, failure: Failure) -> Result<(), Ended> {
-        if failure.cause == Cause::JobNotFound && self.fresh {
-            let now = self.session.moment();
-            let until = *self.unknown_until.get_or_insert(now + UNKNOWN_FOR);
-            if now < until {
-                // What the service has just taken on is pending; what an earlier run saw it may have forgotten.
-                let over = if self.asked.submitted { Ended::Pending } else { Ended::Failed(failure) };
-                let until = self.wait_until();
-                return self.pause("not known to the API yet", None, UNKNOWN_WAIT, until, over).await;
-            }
-        }
-        if failure.class() != Class::Transient {
-            return Err(self.end_failed(failure).await);
-        }
-        self.failures += 1;
-        // What the service was seen to work on is paid for and will be done: its trouble is waited out with the job.
-        let retries = self.session.options.retries;
-        let (is_spent, is_awaited) = (self.failures > retries, self.fresh && retries > 0);
-        if is_spent && !is_awaited {
-            return Err(Ended::Failed(failure));
-        }
-        let wait = backoff(self.failures, failure.retry_after, super::dice());
-        let why = failure.to_string();
-        let until = if is_spent { self.wait_until() } else { self.deadline() };
-        self.pause(&why, None, wait, until, Ended::Failed(failure)).await
-    }
-
-    /// Waits, holding nothing; ends as `over` where the wait is over or too short to ask again in it, and at once where the
-    /// job's time would be over.
-    async fn pause(
-        &mut self,
-        why: &str,
-        eta: Option<Duration>,
-        wait: Duration,
-        until: Moment,
-        over: Ended,
-    ) -> Result<(), Ended> {
-        self.place = None;
-        let now = self.session.moment();
-        let left = until.saturating_sub(now);
-        let wait = wait.min(left);
-        if left < BACKOFF_FLOOR || now + wait >= self.deadline() {
-            return Err(over);
-        }
-        self.session.report(&Event::JobWaiting { job: &self.asked.job, why, eta, wait });
-        let _waits = self.session.waiting.begin();
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
-
-    async fn note_pending(&mut self) -> Result<(), Ended> {
-        // A record with files says more than that the service works again.
-        let noted = matches!(&self.found, Found::Record(manifest, _) if manifest.state == State::Pending);
-        if self.names_files() || noted {
-            return Ok(());
-        }
-        let note = record::pending(&self.asked.job, &self.found);
-        let (noted, version) = Box::pin(self.commit(Vec::new(), note)).await?;
-        self.found = Found::Record(Box::new(noted), version);
-        Ok(())
-    }
-
     /// Whether the record names files, or is damaged or lost and may have named some: no note takes its place.
     fn names_files(&self) -> bool {
         match &self.found {
             Found::Record(manifest, _) => !manifest.files.is_empty(),
             Found::Damaged { .. } => true,
-            Found::Nothing => self.bad.as_ref().is_some_and(|there| !there.is_empty()),
-        }
-    }
-
-    async fn end_failed(&mut self, failure: Failure) -> Ended {
-        if self.names_files() || !is_about_the_job(&failure) {
-            return Ended::Failed(failure);
-        }
-        let note = record::failed(&self.asked.job, &self.found, &failure);
-        match Box::pin(self.commit(Vec::new(), note)).await {
-            Ok(_) => Ended::Failed(failure),
-            Err(ended) => ended,
+            Found::Nothing => matches!(&self.purpose, Purpose::Mend { bad } if !bad.is_empty()),
         }
     }
 
@@ -420,7 +284,7 @@ impl<'a> OneJob<'a> {
         let outputs = done.outputs.iter().enumerate();
         let identities: Vec<plan::Identity> =
             outputs.map(|(place, output)| output::identity(output, listed(place))).collect();
-        let (force, mends) = (self.session.options.force, self.bad.is_some());
+        let (force, mends) = (self.session.options.force, self.purpose.is_to_mend());
         Split::of(done, &identities, &self.here(), force, mends).ok_or_else(|| {
             let why = "the answer has no longer the outputs that are here";
             Ended::Failed(Failure::new(Cause::Malformed, why))
@@ -453,7 +317,7 @@ impl<'a> OneJob<'a> {
         let stays = plan::stays(&Renewal {
             came,
             was_lost: self.names_files() && before.is_none(),
-            mends: self.bad.is_some(),
+            mends: self.purpose.is_to_mend(),
             is_complete: draft.manifest.derived_state() == State::Complete,
             names_files: !draft.manifest.files.is_empty(),
             may_come: lacking.iter().any(|missing| !crate::event::is_for_good(missing)),
@@ -497,7 +361,7 @@ impl<'a> OneJob<'a> {
         manifest: Manifest,
     ) -> Result<(Manifest, Version), Ended> {
         let (session, job) = (self.session, &self.asked.job);
-        if let Some(bad) = &mut self.bad {
+        if let Purpose::Mend { bad } = &mut self.purpose {
             aside::put(session, job, bad.clone()).await?;
             bad.clear();
         }
@@ -513,10 +377,6 @@ impl<'a> OneJob<'a> {
     }
 }
 
-fn is_about_the_job(failure: &Failure) -> bool {
-    matches!(failure.cause, Cause::JobFailed | Cause::JobNotFound | Cause::Rejected)
-}
-
 /// The listing's links beside the answer's.
 fn beside(done: &Done, listed: &[Option<Url>]) -> Vec<Option<Url>> {
     let url = |source: &'_ Option<Source>| match source {
@@ -530,12 +390,4 @@ fn beside(done: &Done, listed: &[Option<Url>]) -> Vec<Option<Url>> {
         .collect();
     let links: Vec<Vec<&Url>> = links.iter().map(|links| links.iter().collect()).collect();
     listing::pair(&links, listed)
-}
-
-/// Asks for a job once, before its time is over: neither a host that is to be left alone for longer nor an answer that
-/// drips may hold it beyond that.
-pub(super) async fn ask(session: &Session, job: &JobRef, deadline: Moment) -> Result<Reply, Failure> {
-    let answer = session.api.fetch(job, super::unix_seconds());
-    let answer = tokio::time::timeout_at(session.instant(deadline), answer).await;
-    answer.unwrap_or_else(|_| Err(Failure::new(Cause::DeadlineOver, "the API did not answer in time")))
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::net::lane::{self, Lanes, Outcome, Permit};
+use crate::net::lane::{Lanes, Outcome, Permit, TryEnter};
 use crate::retry::Failure;
 
 /// A host that is left alone for longer than this is away; for less than that everybody stays in line.
@@ -155,10 +155,10 @@ impl Gate {
             let best = heads.filter_map(|(host, line)| Some((*line.all.first_key_value()?.0, host))).min()?;
             let (mut place, host) = (best.0, best.1.clone());
             let answer = match self.lanes.try_enter(&host) {
-                lane::Turn::Go(permit) => {
+                TryEnter::Go(permit) => {
                     Called::Through(Turn { permit: Some(permit), gate: Some(Arc::clone(self)) })
                 }
-                lane::Turn::NotBefore(until) => {
+                TryEnter::NotBefore(until) => {
                     if let Some(leaves) = lines.who_leaves(&host, until) {
                         place = leaves;
                         Called::Away(until)
@@ -174,8 +174,8 @@ impl Gate {
                         })
                     }
                 }
-                lane::Turn::Closed(failure) => Called::Closed(failure),
-                lane::Turn::Full => {
+                TryEnter::Closed(failure) => Called::Closed(failure),
+                TryEnter::Full => {
                     full.push(host);
                     continue;
                 }

@@ -43,7 +43,7 @@ const VOUCHED_LOOKED_AT: usize = 3;
 
 /// What to bring up to date.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
+pub struct Selection {
     /// Whose listing it is.
     pub origin: Origin,
     /// The types of assets, each with the family in which its ids are fetched.
@@ -87,7 +87,7 @@ impl Home {
 }
 
 /// Brings the session's archive up to date.
-pub async fn sync(session: &Arc<Session>, scope: &Scope) -> Synced {
+pub async fn sync(session: &Arc<Session>, selection: &Selection) -> Synced {
     let (sender, mut receiver) = mpsc::channel::<Asked>(READ_AHEAD);
     let unsettled = session.unsettled();
     let rows = std::iter::from_fn(move || receiver.blocking_recv().map(Ok));
@@ -100,12 +100,12 @@ pub async fn sync(session: &Arc<Session>, scope: &Scope) -> Synced {
         report: &|event| session.report(event),
     };
     let (walked, stop) =
-        tokio::join!(account.walk(scope, given), archive_in(session, rows, Order::NewestFirst));
+        tokio::join!(account.walk(selection, given), archive_in(session, rows, Order::NewestFirst));
     let (mut synced, newest) = walked;
     synced.stop = stop.or(synced.stop);
     let undisturbed = synced.stop.is_none() && !session.stop.is_cancelled();
     if undisturbed && session.unsettled() == unsettled {
-        synced.stop = keep_note(session, &scope.origin, newest).err().map(of_store);
+        synced.stop = keep_note(session, &selection.origin, newest).err().map(of_store);
     }
     synced
 }
@@ -129,33 +129,35 @@ type Newest = Vec<(AssetType, Vec<String>)>;
 
 impl Account<'_> {
     /// Tells what [`sync`] would give to the archive, and changes nothing.
-    pub async fn preview(&self, scope: &Scope, mut tell: impl FnMut(AssetType, &Asked)) -> Synced {
+    pub async fn preview(&self, selection: &Selection, mut tell: impl FnMut(AssetType, &Asked)) -> Synced {
         let tell = async |assets, asked: Asked| {
             tell(assets, &asked);
             true
         };
-        self.walk(scope, tell).await.0
+        self.walk(selection, tell).await.0
     }
 
     /// Walks through all types; gives what is not whole to `give`, until that says `false`.
     async fn walk(
         &self,
-        scope: &Scope,
+        selection: &Selection,
         mut give: impl AsyncFnMut(AssetType, Asked) -> bool,
     ) -> (Synced, Newest) {
         let (mut synced, mut newest) = (Synced::default(), Vec::new());
-        let note = if scope.full { Note::default() } else { self.store.map(Note::read).unwrap_or_default() };
-        for (assets, family) in &scope.types {
-            let vouched = match self.still_vouched(note.newest(&scope.origin, *assets), scope, family).await {
-                Ok(vouched) => vouched,
-                Err(error) => {
-                    synced.stop = Some(of_store(error));
-                    break;
-                }
-            };
+        let note =
+            if selection.full { Note::default() } else { self.store.map(Note::read).unwrap_or_default() };
+        for (assets, family) in &selection.types {
+            let vouched =
+                match self.still_vouched(note.newest(&selection.origin, *assets), selection, family).await {
+                    Ok(vouched) => vouched,
+                    Err(error) => {
+                        synced.stop = Some(of_store(error));
+                        break;
+                    }
+                };
             let mut walk = Walk::new(self.api, *assets, self.retries, self.stop.clone()).until(vouched);
             let before = synced.whole;
-            let walked = self.walk_one(&mut walk, scope, (*assets, family), &mut synced, &mut give).await;
+            let walked = self.walk_one(&mut walk, selection, (*assets, family), &mut synced, &mut give).await;
             let (counts, whole) = (walk.counts(), synced.whole - before);
             synced.listed.add(counts);
             if counts.pages > 0 {
@@ -175,12 +177,12 @@ impl Account<'_> {
     async fn still_vouched(
         &self,
         newest: Vec<String>,
-        scope: &Scope,
+        selection: &Selection,
         family: &Family,
     ) -> Result<Vec<String>, StoreError> {
         let ids = newest.iter().take(VOUCHED_LOOKED_AT).filter_map(|id| JobId::new(id).ok());
         let rows: Vec<Row> = ids.map(|id| Row { id, links: Vec::new() }).collect();
-        let found = look_for(self.store, &scope.origin, family, rows).await?;
+        let found = look_for(self.store, &selection.origin, family, rows).await?;
         let is_known = found.is_empty() || found.iter().any(|(_, home)| !matches!(home, Home::Absent(_)));
         Ok(if is_known { newest } else { Vec::new() })
     }
@@ -188,13 +190,15 @@ impl Account<'_> {
     async fn walk_one(
         &self,
         walk: &mut Walk<'_>,
-        scope: &Scope,
+        selection: &Selection,
         (assets, family): (AssetType, &Family),
         synced: &mut Synced,
         give: &mut impl AsyncFnMut(AssetType, Asked) -> bool,
     ) -> Result<(), Stop> {
         while let Some(rows) = walk.page().await.map_err(Stop::of_listing)? {
-            for (row, home) in look_for(self.store, &scope.origin, family, rows).await.map_err(of_store)? {
+            for (row, home) in
+                look_for(self.store, &selection.origin, family, rows).await.map_err(of_store)?
+            {
                 if let Home::Whole(_) = home {
                     synced.whole += 1;
                     continue;

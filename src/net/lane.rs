@@ -18,16 +18,16 @@
 //!
 //! [`Lanes`] keeps one for each host and lets tasks wait for their turn, in their order.
 
+mod lanes;
 mod pace;
-mod turn;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::retry::{Cause, Failure};
+pub use lanes::{Lanes, Permit, TryEnter};
 use pace::Pace;
-pub use turn::{Lanes, Permit, Turn};
 
 /// Requests at once to a host of which nothing is known.
 const FIRST_WINDOW: f64 = 8.0;

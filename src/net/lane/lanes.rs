@@ -15,7 +15,7 @@ const LANES_KEPT: usize = 1_024;
 
 /// What a host answers to one who does not wait.
 #[derive(Debug)]
-pub enum Turn {
+pub enum TryEnter {
     /// It is his turn.
     Go(Permit),
     /// The window is full: when another request ends.
@@ -58,21 +58,21 @@ impl Lanes {
             let mut freed = std::pin::pin!(shared.freed.notified());
             freed.as_mut().enable();
             match ask(&shared, host) {
-                Turn::Go(permit) => return Ok(permit),
-                Turn::Full => freed.await,
-                Turn::NotBefore(until) => {
+                TryEnter::Go(permit) => return Ok(permit),
+                TryEnter::Full => freed.await,
+                TryEnter::NotBefore(until) => {
                     let in_place = InPlace(&shared.freed);
                     tokio::time::sleep_until(until).await;
                     std::mem::forget(in_place);
                 }
-                Turn::Closed(failure) => return Err(failure),
+                TryEnter::Closed(failure) => return Err(failure),
             }
         }
     }
 
     /// Asks for this host's turn without waiting for it.
     #[must_use]
-    pub fn try_enter(&self, host: &str) -> Turn {
+    pub fn try_enter(&self, host: &str) -> TryEnter {
         ask(&self.lane(host), host)
     }
 
@@ -101,21 +101,21 @@ impl Drop for InPlace<'_> {
     }
 }
 
-fn ask(shared: &Arc<Shared>, host: &str) -> Turn {
+fn ask(shared: &Arc<Shared>, host: &str) -> TryEnter {
     let mut lane = held(&shared.lane);
     match lane.admit(now()) {
         Admit::Go => {
-            Turn::Go(Permit { shared: Arc::clone(shared), began: lane.last_begun(now()), outcome: None })
+            TryEnter::Go(Permit { shared: Arc::clone(shared), began: lane.last_begun(now()), outcome: None })
         }
-        Admit::Full => Turn::Full,
-        Admit::NotBefore(until) => Turn::NotBefore(until),
+        Admit::Full => TryEnter::Full,
+        Admit::NotBefore(until) => TryEnter::NotBefore(until),
         Admit::Closed(until) => {
             let failure = if lane.unreachable > 0 {
                 Failure::new(Cause::Unreachable, format!("{host} could not be reached a moment ago"))
             } else {
                 Failure::new(Cause::RateLimited, format!("{host} refused every request a moment ago"))
             };
-            Turn::Closed(failure.after(Some(until.saturating_duration_since(now()))))
+            TryEnter::Closed(failure.after(Some(until.saturating_duration_since(now()))))
         }
     }
 }
