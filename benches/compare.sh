@@ -40,7 +40,7 @@ corpus() {
 # The first of the programs is the one that the others are compared with.
 if [ "$round_trip" = 0 ]; then
   at_once=16 nginx_port=$port
-  : "${programs:=vfetch lim lim_archive vfetch_nosync vfetch_default curl_openssl curl_sha256sum curl aria2 wget2 rclone}"
+  : "${programs:=vfetch lim lim_ask lim_archive vfetch_nosync vfetch_default curl_openssl curl_sha256sum curl aria2 wget2 rclone}"
 else
   at_once=64 nginx_port=$((port + 1))
   : "${programs:=vfetch_default curl aria2 wget2 rclone}"
@@ -95,6 +95,8 @@ EOF
 
 # Each program leaves its files in $out and, where it hashes, its digests in $out.digests.
 run_lim() { "$lim" "$at_once" "$dir/$1.urls" "$out" >"$out.digests"; }
+# The same, told of jobs: one question to the API for each.
+run_lim_ask() { "$lim" "$at_once" "$dir/$1.urls" "$out" "$dir/$1.ids" "$api" ask >"$out.digests"; }
 # All that an archive takes, with none of what makes it safe to use: see benches/lim.rs.
 run_lim_archive() { "$lim" "$at_once" "$dir/$1.urls" "$out" "$dir/$1.ids" "$api" >"$out.digests"; }
 run_vfetch() { "$vfetch" get -q -j "$at_once" -x "$at_once" -i "$dir/$1.ids" -o "$out" >"$out.digests"; }

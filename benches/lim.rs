@@ -6,7 +6,8 @@
 //!
 //! `lim CONNECTIONS LIST DIR IDS ORIGIN` does for each file all that an archive that outlives a power cut takes: it asks
 //! the API for the link, syncs the file, gives the job a folder, writes a record, and renames and syncs as vfetch does.
-//! It checks nothing and cannot go on after anything; what vfetch takes more than this is the price of doing so.
+//! It checks nothing and cannot go on after anything; what vfetch takes more than this is the price of doing so. With a
+//! sixth word, `ask`, it asks the API and archives nothing: what no program saves that is told of jobs and not of links.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,7 +38,10 @@ fn main() {
     let (urls, folder): (Vec<String>, &Path) = (lines(list), Path::new(folder));
     std::fs::create_dir_all(folder).unwrap();
     let archive = match more {
-        [ids, origin] => Some(Archive { ids: lines(ids), origin, root: File::open(folder).unwrap() }),
+        [ids, origin, only @ ..] => {
+            let only_asks = only == ["ask"];
+            Some(Archive { ids: lines(ids), origin, only_asks, root: File::open(folder).unwrap() })
+        }
         _ => None,
     };
     let next = AtomicUsize::new(0);
@@ -65,6 +69,7 @@ fn main() {
 struct Archive<'a> {
     ids: Vec<String>,
     origin: &'a str,
+    only_asks: bool,
     root: File,
 }
 
@@ -76,6 +81,9 @@ impl Archive<'_> {
         let url = answer.split_once("\"output\":[\"").unwrap().1.split_once('"').unwrap().0;
         let (part, note) = (folder.join(format!("{place}.part")), folder.join(format!("{place}.new")));
         let (digest, file) = connection.fetch(&Url::parse(url).unwrap(), &part);
+        if self.only_asks {
+            return digest;
+        }
         file.sync_all().unwrap();
         let job = folder.join(id);
         std::fs::create_dir(&job).unwrap();
