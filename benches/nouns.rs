@@ -239,8 +239,8 @@ mod decide {
         let path = |output: usize| format!("/fox/{output}.mp4");
         let outputs: Vec<Identity> =
             (0..files).rev().map(|output| Identity { paths: vec![path(output)], inline: None }).collect();
-        assert!(plan::keep(&outputs, &records).iter().all(|plan| *plan != plan::FilePlan::Fetch));
-        bencher.bench(|| plan::keep(black_box(&outputs), black_box(&records)));
+        assert!(plan::keep(&outputs, &records, &[]).iter().all(|plan| *plan != plan::FilePlan::Fetch));
+        bencher.bench(|| plan::keep(black_box(&outputs), black_box(&records), &[]));
     }
 
     /// When a file dies, by which the transfers are sorted, of a signed link at a host of which something was learnt.

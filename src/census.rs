@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
-use crate::event::is_for_good;
+use crate::event::is_settled;
 use crate::job::JobRef;
 use crate::lifetime::{Birth, Lifetimes};
-use crate::manifest::{Manifest, MissingRecord, Reason, State, seconds_of};
+use crate::manifest::{Manifest, Reason, State, seconds_of};
 
 /// Hosts, families and reasons that are told apart; what comes beyond is counted together.
 const NAMES_MAX: usize = 256;
@@ -127,11 +127,6 @@ impl AtRisk {
         let dies = birth.and_then(|birth| Lifetimes::new(None).job_dies_at(&job.family, birth));
         Some(Self { dies: dies.unwrap_or(u64::MAX), job: job.to_string(), state: manifest.state })
     }
-}
-
-/// Whether a later run is of no use to an output. One without reasons was cut short by a signal: nobody said anything of it.
-fn is_settled(missing: &MissingRecord) -> bool {
-    missing.gone || (is_for_good(missing) && !missing.reasons.is_empty())
 }
 
 /// The jobs that failed for one reason.
@@ -279,6 +274,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
     use crate::job::{DEFAULT_ORIGIN, Defaults};
+    use crate::manifest::MissingRecord;
     use crate::retry::{Cause, Failure};
 
     const DONE: &str = "2026-01-02T03:04:05Z";

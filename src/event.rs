@@ -435,6 +435,12 @@ pub fn is_for_good(missing: &MissingRecord) -> bool {
     missing.gone || !missing.reasons.iter().any(|reason| passing(reason.cause))
 }
 
+/// Whether a later run is of no use to an output. One without reasons was cut short by a signal: nobody said anything of it.
+#[must_use]
+pub fn is_settled(missing: &MissingRecord) -> bool {
+    missing.gone || (is_for_good(missing) && !missing.reasons.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]

@@ -1,6 +1,7 @@
 //! What ends a command before it could do its work.
 
 use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use vfetch::engine::Error;
@@ -63,9 +64,9 @@ impl CliError {
     }
 
     /// Writes the error to stderr, without the key; its exit code.
-    #[expect(clippy::print_stderr, reason = "the last words of a command that failed")]
     pub(crate) fn report(&self, redactor: &Redactor) -> ExitCode {
-        eprintln!("{}", redactor.text(&self.to_string()));
+        // Where nobody can be told, the exit code still tells.
+        let _ = writeln!(std::io::stderr(), "{}", redactor.text(&self.to_string()));
         ExitCode::from(self.code)
     }
 }

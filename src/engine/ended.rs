@@ -1,7 +1,7 @@
 //! How a job ended, and how that is told.
 
 use super::{Error, Session};
-use crate::event::{Event, JobEnd};
+use crate::event::{Event, JobEnd, is_settled};
 use crate::job::JobRef;
 use crate::manifest::Manifest;
 use crate::retry::{Class, Failure};
@@ -24,7 +24,7 @@ impl Ended {
     pub(super) fn is_settled(&self) -> bool {
         match self {
             Self::Kept(_) | Self::Archived(_) => true,
-            Self::Incomplete(manifest) => manifest.missing.iter().all(crate::event::is_for_good),
+            Self::Incomplete(manifest) => manifest.missing.iter().all(is_settled),
             Self::Failed(failure) => failure.class() == Class::Permanent,
             Self::Pending | Self::Local(_) | Self::Cancelled => false,
         }

@@ -44,8 +44,9 @@ impl From<StoreError> for Error {
     }
 }
 
-/// A planted link, a file in place of a folder or a file larger than the limit spoils one job; a full or failing disk
-/// spoils them all.
+/// A planted link, a file in place of a folder, a file larger than the limit, a folder that is another user's or another
+/// disk's spoils one job; a full or failing disk spoils them all. Where nothing may be written at all, the staging area
+/// could not be opened.
 fn io_scope(error: &std::io::Error) -> Scope {
     use std::io::ErrorKind;
     let planted = rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP);
@@ -53,6 +54,8 @@ fn io_scope(error: &std::io::Error) -> Scope {
         ErrorKind::NotADirectory
         | ErrorKind::IsADirectory
         | ErrorKind::AlreadyExists
+        | ErrorKind::PermissionDenied
+        | ErrorKind::CrossesDevices
         | ErrorKind::FileTooLarge => Scope::Job,
         _ if planted => Scope::Job,
         _ => Scope::Run,

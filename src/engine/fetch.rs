@@ -285,7 +285,11 @@ impl<'a> OneJob<'a> {
         let identities: Vec<plan::Identity> =
             outputs.map(|(place, output)| output::identity(output, listed(place))).collect();
         let (force, mends) = (self.session.options.force, self.purpose.is_to_mend());
-        Split::of(done, &identities, &self.here(), force, mends).ok_or_else(|| {
+        let before = match &self.found {
+            Found::Record(manifest, _) => Some(manifest.as_ref()),
+            Found::Nothing | Found::Damaged { .. } => None,
+        };
+        Split::of(done, &identities, &self.here(), before, force, mends).ok_or_else(|| {
             let why = "the answer has no longer the outputs that are here";
             Ended::Failed(Failure::new(Cause::Malformed, why))
         })
@@ -354,6 +358,14 @@ impl<'a> OneJob<'a> {
         })
     }
 
+    /// The names of the record under which something else may lie than what it says: another job's file, or the only
+    /// copy of a file whose length it has wrong.
+    fn strangers(&self) -> Vec<String> {
+        let Found::Record(manifest, _) = &self.found else { return Vec::new() };
+        let files = manifest.files.iter().zip(&self.present).filter(|(_, present)| !**present);
+        files.map(|(file, _)| file.path.clone()).collect()
+    }
+
     /// Commits; the record that is visible then.
     async fn commit(
         &mut self,
@@ -366,6 +378,9 @@ impl<'a> OneJob<'a> {
             bad.clear();
         }
         self.committed = true;
+        if !files.is_empty() {
+            aside::put(session, job, self.strangers()).await?;
+        }
         if let Found::Damaged { .. } = &self.found {
             // It may have named any of the files that lie there. No later record would know them, so the next run would
             // take their names.

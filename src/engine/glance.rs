@@ -61,7 +61,11 @@ fn check_digests(
     for (file, present) in manifest.files.iter().zip(present) {
         let key = Key::recorded(job, &file.path).filter(|_| *present);
         *present = match key {
-            Some(key) => is_as_recorded(store, &key, file, stop)?,
+            Some(key) => match is_as_recorded(store, &key, file, stop) {
+                // What cannot be read is no better than what is not there.
+                Err(error) if !error.is_out_of_reach() => false,
+                read => read?,
+            },
             None => false,
         };
     }

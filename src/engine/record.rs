@@ -66,9 +66,16 @@ pub(super) fn done(
     let visible = std::mem::take(&mut manifest.files);
     manifest.outputs = Some(outputs.len());
     manifest.error = None;
-    manifest.meta = done.meta;
-    manifest.reply = done.rest;
-    manifest.job.answered_id = done.answered_id.filter(|answered| answered != job.id.as_str());
+    // An answer that says nothing of these, or the listing in its place, takes nothing back.
+    if done.meta.is_some() {
+        manifest.meta = done.meta;
+    }
+    if !done.rest.is_empty() {
+        manifest.reply = done.rest;
+    }
+    if let Some(answered) = done.answered_id {
+        manifest.job.answered_id = Some(answered).filter(|answered| answered != job.id.as_str());
+    }
     let done_at = timestamp();
     manifest.done_seen_at.get_or_insert_with(|| done_at.clone());
     manifest.files = kept;

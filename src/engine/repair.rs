@@ -442,12 +442,17 @@ impl Mender {
     }
 
     /// Takes a job over from the other archive: its record, and those of its files that are not here already. `false`
-    /// where not all of them could be had, or where the record lacks some itself: what lies here may be just those.
+    /// where not all of them could be had, or where the record lacks some itself or knows of fewer: what lies here may be
+    /// just those.
     async fn take_over(&self, case: &mut Case, job: &JobRef, manifest: &Manifest) -> Result<bool, Error> {
         if manifest.derived_state() != State::Complete {
             return Ok(false);
         }
         let names = self.names(&case.folder).await?;
+        let is_known = |name: &String| manifest.files.iter().any(|file| file.path == *name);
+        if names.iter().any(|name| Key::recorded(job, name).is_some() && !is_known(name)) {
+            return Ok(false);
+        }
         let (store, staging, sources) =
             (self.store.clone(), Arc::clone(&self.staging), Arc::clone(&self.copies));
         let (wanted, of_job) = (manifest.files.clone(), job.clone());

@@ -3,7 +3,7 @@
 use serde_json::Map;
 
 use super::haul::Haul;
-use crate::event::is_for_good;
+use crate::event::{is_for_good, is_settled};
 use crate::manifest::{FileRecord, Manifest, MissingRecord, Reason};
 use crate::plan::{self, FilePlan, Identity};
 use crate::reply::Done;
@@ -45,6 +45,7 @@ impl Split {
         done: &Done,
         identities: &[Identity],
         here: &[&FileRecord],
+        before: Option<&Manifest>,
         force: bool,
         mends: bool,
     ) -> Option<Self> {
@@ -54,9 +55,11 @@ impl Split {
             output: place_of(file.output).unwrap_or(usize::MAX),
             ..(*file).clone()
         };
+        let absent = before.map(|before| unlisted(before, here)).unwrap_or_default();
+        let absent: Vec<&str> = absent.iter().flat_map(sources).collect();
         let here: Vec<FileRecord> = here.iter().map(placed).collect();
-        let mut plans = plan::keep(identities, &here);
-        if mends && !plan::keep_the_others(&mut plans, &here) {
+        let mut plans = plan::keep(identities, &here, &absent);
+        if mends && !plan::keep_the_others(&mut plans, identities, &here, &absent) {
             return None;
         }
         let mut split = Self::default();
@@ -93,13 +96,22 @@ impl Split {
         let Self { mut kept, mut spare, to_fetch } = self;
         spare.retain(|old| !haul.came.iter().any(|new| new.output == old.output));
         let mut outputs: Vec<usize> = done.outputs.iter().map(|output| output.index).collect();
+        // Where nothing came at all, each file stays where it is.
+        let asked_for: Vec<usize> = if haul.came.is_empty() {
+            Vec::new()
+        } else {
+            to_fetch.iter().map(|place| outputs[*place]).collect()
+        };
         let (mut lacking, has_others) = (haul.missing.clone(), !others.is_empty());
         for mut other in others {
             let files = kept.iter().chain(&spare).map(|file| file.output);
             let taken =
                 files.chain(haul.came.iter().map(|new| new.output)).any(|output| output == other.output);
+            // What was to come in its place, and may yet, is missing beside it.
+            let is_awaited = asked_for.contains(&other.output)
+                && !lacking.iter().any(|missing| missing.output == other.output && is_for_good(missing));
             // What has no place in this answer stays behind it.
-            if taken || !outputs.contains(&other.output) {
+            if taken || is_awaited || !outputs.contains(&other.output) {
                 other.output = behind(&outputs);
                 outputs.push(other.output);
             }
@@ -107,11 +119,12 @@ impl Split {
             kept.push(other);
         }
         let is_shorter = before.is_some_and(|before| before.outputs.unwrap_or(0) > done.outputs.len());
+        // Each file that came is one of those, whatever stands behind the path that it shares with others.
+        let mut came: Vec<&str> = haul.came.iter().map(|new| new.source.as_str()).collect();
         for mut missing in before.map(|before| unlisted(before, here)).unwrap_or_default() {
-            let is_home = kept.iter().chain(&spare).any(|file| comes_from(&missing, &file.source))
-                || haul.came.iter().any(|new| comes_from(&missing, &new.source));
-            // What was never tried has no reason to be missing for good.
-            let may_come = to_fetch.is_empty() || missing.reasons.is_empty() || !is_for_good(&missing);
+            let home = came.iter().position(|source| comes_from(&missing, source));
+            let is_home = home.map(|home| came.swap_remove(home)).is_some();
+            let may_come = to_fetch.is_empty() || !is_settled(&missing);
             if is_home || is_listed(&missing, done, is_shorter) || !may_come {
                 continue;
             }
@@ -133,7 +146,10 @@ impl Split {
         let served = |old: &FileRecord| self.kept.iter().chain(&self.spare).any(|new| new.path == old.path);
         let came_again = |old: &FileRecord| {
             let mut came = haul.came.iter();
-            came.any(|new| new.fetched.proven.digest == old.sha256 || force && new.output == old.output)
+            // What came may have taken the place of a file that moved there.
+            let is_of_another = |output| self.spare.iter().any(|spare| spare.output == output);
+            let replaces = |output| force && output == old.output && !is_of_another(output);
+            came.any(|new| new.fetched.proven.digest == old.sha256 || replaces(new.output))
         };
         here.iter().filter(|old| !served(old) && !came_again(old)).map(|old| (*old).clone()).collect()
     }
@@ -161,7 +177,12 @@ fn unlisted(before: &Manifest, here: &[&FileRecord]) -> Vec<MissingRecord> {
 
 /// Whether this is a source of which the record says that it did not serve.
 fn comes_from(missing: &MissingRecord, source: &str) -> bool {
-    missing.reasons.iter().any(|reason| reason.source.as_deref() == Some(source))
+    sources(missing).any(|of_missing| of_missing == source)
+}
+
+/// The sources of which the record says that they did not serve.
+fn sources(missing: &MissingRecord) -> impl Iterator<Item = &str> {
+    missing.reasons.iter().filter_map(|reason| reason.source.as_deref())
 }
 
 /// Whether the answer lists the output: by its index, or by one of its links where the answer is shorter than the one

@@ -24,17 +24,19 @@ pub enum FilePlan {
 /// Which records serve which outputs: a record stays with the output one of whose links has the path that the record
 /// came from, wherever it stood in the list then. No record serves two outputs. A file that came from the account's
 /// listing may have a link that no later answer repeats, and be the last copy there is: it stays in its place. A path
-/// that several outputs have tells none of them: what differs may stand behind it, in a query that no record holds.
+/// that several outputs have tells none of them: what differs may stand behind it, in a query that no record holds. So
+/// does a path that another output of the record had, be its file here or `absent`, by its sources.
 ///
 /// | the record's source | the outputs | plan |
 /// | --- | --- | --- |
 /// | has the path of one | | that one keeps it |
 /// | has the path of several | | nobody keeps it |
+/// | has the path of one, as another recorded output had | | nobody keeps it |
 /// | has no such path | | nobody keeps it |
 /// | has no such path, and came from the listing | the one at the record's index has no record | that one keeps it |
 /// | bytes from the answer | one has the same bytes | that one keeps it |
 #[must_use]
-pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
+pub fn keep(outputs: &[Identity], records: &[FileRecord], absent: &[&str]) -> Vec<FilePlan> {
     let mut plans = vec![FilePlan::Fetch; outputs.len()];
     let holders = |path: &String| outputs.iter().filter(|output| output.paths.contains(path)).count();
     let mut give = |record: &FileRecord, path: Option<&String>, to: usize| {
@@ -44,21 +46,30 @@ pub fn keep(outputs: &[Identity], records: &[FileRecord]) -> Vec<FilePlan> {
         }
         free
     };
-    let mut moved: Vec<(&FileRecord, Option<String>)> = Vec::new();
-    for record in records {
-        let path = url::Url::parse(&record.source).ok().map(|url| url.path().to_owned());
-        let path = path.filter(|path| holders(path) == 1);
-        if record.output >= outputs.len() || !give(record, path.as_ref(), record.output) {
+    let paths: Vec<Option<String>> = records.iter().map(|record| path_of(&record.source)).collect();
+    let absent: Vec<String> = absent.iter().filter_map(|source| path_of(source)).collect();
+    let recorded_twice = |record: &FileRecord, path: &String| {
+        let of_path = records.iter().zip(&paths).filter(|(_, other)| other.as_ref() == Some(path));
+        absent.contains(path) || of_path.into_iter().any(|(other, _)| other.sha256 != record.sha256)
+    };
+    let mut moved: Vec<(&FileRecord, Option<&String>)> = Vec::new();
+    for (record, path) in records.iter().zip(&paths) {
+        let path = path.as_ref().filter(|path| holders(path) == 1 && !recorded_twice(record, path));
+        if record.output >= outputs.len() || !give(record, path, record.output) {
             moved.push((record, path));
         }
     }
-    moved.retain(|(record, path)| !(0..outputs.len()).any(|to| give(record, path.as_ref(), to)));
+    moved.retain(|(record, path)| !(0..outputs.len()).any(|to| give(record, *path, to)));
     for (record, _) in moved.into_iter().filter(|(record, _)| record.rung == Rung::Listed) {
         if let Some(free) = plans.get_mut(record.output).filter(|plan| **plan == FilePlan::Fetch) {
             *free = FilePlan::Keep(Box::new(record.clone()));
         }
     }
     plans
+}
+
+fn path_of(source: &str) -> Option<String> {
+    url::Url::parse(source).ok().map(|url| url.path().to_owned())
 }
 
 /// Which output of a second answer is this one again: never another one's file under its name.
@@ -100,9 +111,16 @@ impl Identity {
 /// | --- | --- | --- |
 /// | serves an output | | stays there |
 /// | serves none | is to be fetched | keeps it |
-/// | serves none | is kept by another record, or does not exist | `false` |
+/// | serves none | is kept by another record, does not exist, or has a path of what is `absent` | `false` |
 #[must_use]
-pub fn keep_the_others(plans: &mut [FilePlan], records: &[FileRecord]) -> bool {
+pub fn keep_the_others(
+    plans: &mut [FilePlan],
+    outputs: &[Identity],
+    records: &[FileRecord],
+    absent: &[&str],
+) -> bool {
+    let absent: Vec<String> = absent.iter().filter_map(|source| path_of(source)).collect();
+    let is_anothers = |output: &Identity| output.paths.iter().any(|path| absent.contains(path));
     let placed = |plans: &[FilePlan], record: &FileRecord| {
         plans.iter().any(|plan| matches!(plan, FilePlan::Keep(kept) if kept.path == record.path))
     };
@@ -111,11 +129,11 @@ pub fn keep_the_others(plans: &mut [FilePlan], records: &[FileRecord]) -> bool {
             return true;
         }
         match plans.get_mut(record.output) {
-            Some(free @ FilePlan::Fetch) => {
+            Some(free @ FilePlan::Fetch) if !is_anothers(&outputs[record.output]) => {
                 *free = FilePlan::Keep(Box::new(record.clone()));
                 true
             }
-            Some(FilePlan::Keep(_)) | None => false,
+            Some(FilePlan::Fetch | FilePlan::Keep(_)) | None => false,
         }
     })
 }
@@ -150,7 +168,7 @@ mod tests {
             FilePlan::Keep(record) => Some(records.iter().position(|other| *other == *record).unwrap()),
             FilePlan::Fetch => None,
         };
-        keep(outputs, records).into_iter().map(source_of).collect()
+        keep(outputs, records, &[]).into_iter().map(source_of).collect()
     }
 
     #[test]
@@ -233,8 +251,8 @@ mod tests {
         let (a, b) = ("https://m.test/x/a.gif", "https://m.test/x/b.gif");
         let (of_a, of_b) = (record(0, a, Rung::Output), record(1, b, Rung::Output));
         let mended = |outputs: &[Identity], records: &[FileRecord]| {
-            let mut plans = keep(outputs, records);
-            let all = keep_the_others(&mut plans, records);
+            let mut plans = keep(outputs, records, &[]);
+            let all = keep_the_others(&mut plans, outputs, records, &[]);
             let path = |plan: &FilePlan| match plan {
                 FilePlan::Keep(record) => record.path.clone(),
                 FilePlan::Fetch => String::new(),

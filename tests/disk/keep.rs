@@ -197,6 +197,122 @@ fn an_output_that_was_never_tried_is_not_forgotten_by_a_shorter_answer() {
     world.holds("147", 2, &clips[2]);
 }
 
+/// The bytes of the files that the record of job 147 names.
+fn archived(world: &World) -> Vec<Vec<u8>> {
+    let manifest: Value = serde_json::from_slice(&record(world)).unwrap();
+    let names = manifest["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap());
+    names.map(|name| std::fs::read(world.archive().join("147").join(name)).unwrap()).collect()
+}
+
+#[test]
+fn force_gives_up_no_file_that_the_answer_does_not_list() {
+    for (first, second) in [(&[0, 1][..], &[1][..]), (&[0, 1, 2], &[1, 2]), (&[0, 1], &[1, 2])] {
+        let world = World::new();
+        let clips = [1, 2, 3].map(|seed| world.content(Content::mp4(seed, 30_000)));
+        let urls = [0, 1, 2].map(|at| world.media.on(&format!("/{at}.mp4"), Answer::file(&clips[at])));
+        let answer =
+            |places: &[usize]| -> Vec<String> { places.iter().map(|at| urls[*at].clone()).collect() };
+        world.job("147", Answer::success(&answer(first)));
+        world.get(&["147"]).run().exits(0);
+        world.job("147", Answer::success(&answer(second)));
+        world.get(&["147", "--force"]).run().exits(0);
+        let archived = archived(&world);
+        for at in first.iter().chain(second) {
+            assert!(archived.contains(&clips[*at].bytes()), "file {at} of {first:?} after {second:?}");
+        }
+        world.command("verify").args(&[world.archive()]).quietly().run().exits(0);
+    }
+}
+
+#[test]
+fn what_only_a_query_tells_apart_is_fetched_where_the_answer_moves_it() {
+    // The file of the second link is there late, or has vanished.
+    for is_late in [true, false] {
+        let world = World::new();
+        let clips = [1, 2].map(|seed| world.content(Content::mp4(seed, 30_000)));
+        let a = world.media.on("/dl?f=a", Answer::file(&clips[0]));
+        let late = Answer::status(503).times(2).then(Answer::file(&clips[1]));
+        let b = world.media.on("/dl?f=b", if is_late { late } else { Answer::file(&clips[1]).into() });
+        world.job("147", Answer::success(&[a, b.clone()]));
+        world.get(&["147", "-R", "0"]).run().exits(if is_late { 4 } else { 0 });
+        if !is_late {
+            std::fs::remove_file(world.archive().join("147/147-1.mp4")).unwrap();
+        }
+        world.job("147", Answer::success(&[b]));
+        world.get(&["147", "-R", "0"]).run().exits(0);
+        let archived = archived(&world);
+        assert!(clips.iter().all(|clip| archived.contains(&clip.bytes())), "late: {is_late}");
+        assert_eq!(world.state("147"), "complete");
+    }
+}
+
+#[test]
+fn a_repair_takes_no_file_for_another_that_only_a_query_tells_from_it() {
+    let world = World::new();
+    let clips = [1, 2].map(|seed| world.content(Content::mp4(seed, 30_000)));
+    let [a, b] =
+        [("/dl?f=a", 0), ("/dl?f=b", 1)].map(|(path, at)| world.media.on(path, Answer::file(&clips[at])));
+    world.job("147", Answer::success(&[a, b.clone()]));
+    world.get(&["147"]).run().exits(0);
+    std::fs::write(world.archive().join("147/147-1.mp4"), "rotten").unwrap();
+    world.job("147", Answer::success(&[b]));
+    world.command("repair").args(&[world.archive()]).quietly().run();
+    let manifest: Value = serde_json::from_slice(&record(&world)).unwrap();
+    assert_eq!(manifest["outputs"], 2, "the record knows of both");
+    let whole = archived(&world).contains(&clips[1].bytes());
+    world.command("verify").args(&[world.archive()]).quietly().run().exits(if whole { 0 } else { 6 });
+}
+
+#[test]
+fn a_file_that_is_here_does_not_stand_for_a_new_one_that_did_not_come() {
+    let world = World::new();
+    let clips = [1, 2, 3].map(|seed| world.content(Content::mp4(seed, 30_000)));
+    let [a, b] = [0, 1].map(|at| world.media.on(&format!("/{at}.mp4"), Answer::file(&clips[at])));
+    world.job("147", Answer::success(&[a, b.clone()]));
+    world.get(&["147"]).run().exits(0);
+    std::fs::remove_file(world.archive().join("147/147-1.mp4")).unwrap();
+    let x = Answer::status(500).times(2).then(Answer::file(&clips[2]));
+    let x = world.media.on("/x.mp4", x);
+    world.job("147", Answer::success(&[x, b]));
+    world.get(&["147", "-R", "0"]).run().exits(4);
+    assert_eq!(world.state("147"), "partial");
+    world.get(&["147", "-R", "1"]).run().exits(0);
+    let archived = archived(&world);
+    assert!(clips.iter().all(|clip| archived.contains(&clip.bytes())), "all three");
+    assert_eq!(world.state("147"), "complete");
+}
+
+#[test]
+fn what_an_earlier_answer_said_of_the_job_is_kept_where_a_later_one_says_nothing() {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 30_000));
+    let late = Answer::status(503).times(2).then(Answer::file(&clip));
+    let urls = [world.media.on("/a.mp4", Answer::file(&clip)), world.media.on("/b.mp4", late)];
+    let meta = json!({"prompt": "a fox", "seed": 7});
+    let told = json!({"status": "success", "output": urls, "meta": meta, "generationTime": 2.5});
+    world.job("147", Answer::json(&told).times(2).then(Answer::success(&urls)));
+    world.get(&["147", "-R", "0"]).run().exits(4);
+    world.get(&["147", "-R", "0"]).run().exits(0);
+    let manifest: Value = serde_json::from_slice(&record(&world)).unwrap();
+    assert_eq!(manifest["meta"]["prompt"], "a fox");
+}
+
+#[test]
+fn a_job_that_was_noted_without_a_link_and_is_worked_on_then_is_seen_pending() {
+    let world = World::new();
+    let clip = world.content(Content::mp4(1, 30_000));
+    let url = world.media.on("/a.mp4", Answer::file(&clip));
+    let no_link = Answer::json(&json!({"status": "success", "output": []})).times(1);
+    let processing = Answer::json(&json!({"status": "processing", "eta": 1})).times(1);
+    world.job("147", no_link.then(processing).then(Answer::success(&[url])));
+    for seen in [false, true] {
+        world.get(&["147", "--wait", "0"]).run().exits(4);
+        let manifest: Value = serde_json::from_slice(&record(&world)).unwrap();
+        assert_eq!(manifest["pending_seen_at"].is_string(), seen, "{manifest}");
+    }
+    world.get(&["147"]).run().exits(0);
+}
+
 #[test]
 fn what_lies_beside_a_damaged_record_is_never_overwritten() {
     let world = World::new();

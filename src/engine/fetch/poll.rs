@@ -10,7 +10,6 @@ use crate::engine::{Session, dice, record, unix_seconds};
 use crate::event::Event;
 use crate::job::JobRef;
 use crate::lifetime::Birth;
-use crate::manifest::State;
 use crate::plan::Moment;
 use crate::reply::{Done, Output, Pending, PendingWhy, Reply, Source};
 use crate::retry::{BACKOFF_FLOOR, Cause, Class, Failure, backoff};
@@ -151,8 +150,7 @@ impl OneJob<'_> {
 
     async fn note_pending(&mut self) -> Result<(), Ended> {
         // A record with files says more than that the service works again.
-        let noted = matches!(&self.found, Found::Record(manifest, _) if manifest.state == State::Pending);
-        if self.names_files() || noted {
+        if self.names_files() {
             return Ok(());
         }
         let note = record::pending(&self.asked.job, &self.found);
