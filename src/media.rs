@@ -276,14 +276,17 @@ fn utf16(head: &[u8]) -> Option<String> {
 /// How many bytes at the beginning are a mark of UTF-8 or white space.
 fn blank_bytes(head: &[u8]) -> usize {
     let marked = if head.starts_with(UTF8_MARK) { UTF8_MARK.len() } else { 0 };
-    let blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0c);
-    marked + head[marked..].iter().take_while(blank).count()
+    marked + head[marked..].iter().take_while(|byte| is_blank(**byte)).count()
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0c)
 }
 
 /// How many bytes of white space a head begins with, without the mark of UTF-16 that tells how to read them.
 fn blank_units(head: &[u8]) -> std::ops::Range<usize> {
     let Some(text) = utf16(head) else { return 0..blank_bytes(head) };
-    2..2 + 2 * blank_bytes(text.as_bytes())
+    2..2 + 2 * text.bytes().take_while(|byte| is_blank(*byte)).count()
 }
 
 /// The head as text; `None` where it holds what no text holds. A character cut by the head's end is no fault.

@@ -283,6 +283,7 @@ impl<D: Disk> Assembly<D> {
         let bytes = open.partial.bytes();
         let (digest, md5) = open.hasher.finish();
         let belied = open.named.belied_by(&digest, md5);
+        let is_blank = open.walker.is_blank();
         let verdict = open.walker.finish();
         let document = media::in_place_of_media(verdict.sniff, open.hints);
         let refused = match (document, verdict.completeness) {
@@ -291,6 +292,7 @@ impl<D: Disk> Assembly<D> {
                 Some(Failure::new(Cause::Broken, format!("{bytes} of {} bytes", open.total.unwrap_or(0))))
             }
             (Some(document), _) => Some(not_media(document)),
+            _ if is_blank => Some(Failure::new(Cause::Empty, "nothing but white space")),
             (_, Completeness::Cut(what)) => {
                 Some(Failure::new(Cause::Incomplete, format!("{what} is missing")))
             }

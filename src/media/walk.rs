@@ -89,6 +89,12 @@ impl Walker {
         self.sniff
     }
 
+    /// Whether nothing but white space has come, however much: no file, under any name.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.sniff.is_none() && blank_units(&self.head).end == self.head.len()
+    }
+
     /// The verdict, now that there are no more bytes.
     #[must_use]
     pub fn finish(mut self) -> Verdict {
@@ -771,6 +777,31 @@ mod tests {
                 assert_eq!((verdict.sniff, verdict.bytes), (sniffed, file.len() as u64), "{behind}");
                 assert_eq!(verdict.completeness, Untold);
             }
+        }
+    }
+
+    #[test]
+    fn white_space_alone_is_blank_however_much_there_is_of_it() {
+        let wide =
+            |text: &str| [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let blanks = " ".repeat(5_000);
+        let table: [(Vec<u8>, bool); 10] = [
+            (b"\n".to_vec(), true),
+            (b"\r\n\r\n".to_vec(), true),
+            (b"\xef\xbb\xbf\t".to_vec(), true),
+            (blanks.clone().into(), true),
+            (blanks[..SNIFF_BYTES].into(), true),
+            (wide(&blanks), true),
+            // A second mark is no white space.
+            (wide(&format!("\u{feff}{blanks}")), false),
+            ([blanks.as_bytes(), b"x"].concat(), false),
+            (b"x\n".to_vec(), false),
+            (GIF.to_vec(), false),
+        ];
+        for (bytes, want) in table {
+            let mut walker = Walker::new();
+            walker.feed(&bytes);
+            assert_eq!(walker.is_blank(), want, "{:?}", &bytes[..bytes.len().min(20)]);
         }
     }
 

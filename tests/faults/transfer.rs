@@ -231,6 +231,18 @@ fn an_empty_file_leads_to_the_mirror() {
 }
 
 #[test]
+fn white_space_alone_is_no_file_and_leads_to_the_mirror() {
+    let bodies = ["\n", "\r\n\r\n", &" ".repeat(5_000)];
+    let blank = |body: &str| Answer::file(&Content::of(body)).header("Content-Type", "video/mp4").into();
+    let (world, _) = each_is_left_for_its_mirror(bodies.map(blank).into());
+    assert_eq!((0..3).map(|place| causes(&world, place)).collect::<Vec<_>>(), [["empty"]; 3]);
+    let world = World::new();
+    let url = world.media.on("/a.txt", Answer::text("text/plain", "\n"));
+    world.job("147", Answer::success(&[url]));
+    world.get(&["147"]).args(&SOON).run().exits(1).says("nothing but white space");
+}
+
+#[test]
 fn a_page_in_place_of_the_file_leads_to_the_mirror_whatever_it_calls_itself() {
     let (page, as_gif) = (Answer::html(), Answer::html().header("Content-Type", "image/gif"));
     let (world, _) = each_is_left_for_its_mirror(vec![
