@@ -240,6 +240,8 @@ struct Iso {
     moov: bool,
     media: bool,
     end: IsoEnd,
+    /// Whether the last box came behind both and has a name that no box has there: it may be somebody's bytes.
+    stray: bool,
 }
 
 /// Whether an ISO container tells its end.
@@ -367,12 +369,18 @@ impl Iso {
     const HEADER: usize = 8;
     /// The same, with the size behind the name.
     const LARGE_HEADER: usize = 16;
+    /// The boxes that stand at the top.
+    const TOP: &[&[u8; 4]] = &[
+        b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"meta", b"idat", b"udta", b"pnot",
+        b"pdin", b"moof", b"mfra", b"styp", b"sidx", b"ssix", b"prft", b"emsg", b"imda", b"PICT", b"junk",
+    ];
 
     fn at_end(self, place: Place) -> Completeness {
         match place {
             _ if !self.moov => Completeness::Cut("the movie header (moov)"),
             _ if !self.media => Completeness::Cut("the media data (mdat)"),
             _ if self.end == IsoEnd::Endless => Completeness::Untold,
+            Place::Header(_) | Place::Payload if self.stray => Completeness::Untold,
             Place::Between if self.end == IsoEnd::Open => Completeness::Untold,
             Place::Between => Completeness::Whole,
             // All that a player needs is here; whether these are a box that is cut or somebody's padding nothing tells.
@@ -384,6 +392,7 @@ impl Iso {
 
 fn iso(seen: &mut Iso, bytes: &[u8]) -> Step {
     let Some((size, kind)) = size_and_name(bytes) else { return Step::Gather(Iso::HEADER) };
+    seen.stray = seen.moov && seen.media && !Iso::TOP.contains(&kind);
     let (size, header) = match (size, bytes[Iso::HEADER..].first_chunk()) {
         (1, None) => return Step::Gather(Iso::LARGE_HEADER),
         (1, Some(large)) => (u64::from_be_bytes(*large), Iso::LARGE_HEADER),
@@ -404,6 +413,7 @@ fn iso(seen: &mut Iso, bytes: &[u8]) -> Step {
         }
         _ => match size.checked_sub(header as u64) {
             Some(payload) => Step::Skip(payload),
+            None if seen.stray => Step::Lost,
             None => Step::Broken("a readable box"),
         },
     }
@@ -671,6 +681,31 @@ mod tests {
         }
         assert!(is_cut(&mp4(&[moov, mdat, b"\0\0\0\x09free"])), "a box that has begun");
         assert!(is_cut(&mp4(&[moov, mdat, b"\0\0\0\x01free\0"])), "a long header that has begun");
+    }
+
+    #[test]
+    fn bytes_behind_a_whole_mp4_that_are_no_box_are_not_counted_against_it() {
+        let (moov, mdat): (&[u8], &[u8]) = (b"\0\0\0\x0amoovxx", b"\0\0\0\x0bmdatxyz");
+        let fragment = b"\0\0\0\x0amoofxx".as_slice();
+        let table: [(&[u8], Completeness); 9] = [
+            (b"forty-one bytes that some encoder has left", Untold),
+            (&[0; 41], Untold),
+            (&[0xff; 41], Untold),
+            (b"\0\0\0\x07text", Untold),
+            (b"\0\0\0\x01text\0\0", Untold),
+            (b"\0\0\0\x01text\0\0\0\0\0\0\0\0", Untold),
+            (b"\0\0\0\x0atextxx", Whole),
+            (b"\0\0\0\x0atextxx\0\0\0\x09free", Cut("the end of a box")),
+            (b"\0\0\0\x07free", Cut("a readable box")),
+        ];
+        for (behind, want) in table {
+            assert_eq!(completeness(&mp4(&[moov, mdat, behind])), want, "{behind:?}");
+            assert!(is_cut(&mp4(&[moov, behind])) && is_cut(&mp4(&[mdat, behind])), "{behind:?}");
+        }
+        let unknown = b"\0\0\0\x0atextxx".as_slice();
+        let fragments = mp4(&[moov, fragment, mdat, unknown, fragment, mdat, b"\0\0\0\x09mfrax"]);
+        assert_eq!(completeness(&fragments), Whole);
+        assert!(is_cut(&mp4(&[moov, fragment, mdat, unknown, fragment, &mdat[..10]])));
     }
 
     #[test]
