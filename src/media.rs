@@ -77,12 +77,13 @@ const KINDS: &[(MediaKind, &str, &str)] = &[
     (MediaKind::Glb, "glb", "glb"),
 ];
 
-/// Extensions that a file of no known kind may keep from its URL.
-const KNOWN_EXTENSIONS: &[&str] = &[
+/// Extensions of formats that are no text. A file of no known kind may keep these and the others from its URL.
+const BINARY_EXTENSIONS: &[&str] = &[
     "gif", "mp4", "m4v", "mov", "webm", "mkv", "avi", "png", "jpg", "jpeg", "webp", "avif", "heic", "bmp",
-    "tiff", "tif", "exr", "wav", "mp3", "ogg", "opus", "flac", "m4a", "aac", "glb", "gltf", "obj", "mtl",
-    "fbx", "stl", "ply", "usdz", "zip", "txt", "srt", "vtt", "base64",
+    "tiff", "tif", "exr", "wav", "mp3", "ogg", "opus", "flac", "m4a", "aac", "glb", "usdz", "zip",
 ];
+/// Extensions of formats that are text, or may be.
+const OTHER_EXTENSIONS: &[&str] = &["gltf", "obj", "mtl", "fbx", "stl", "ply", "txt", "srt", "vtt", "base64"];
 
 impl MediaKind {
     /// The kind's name in records.
@@ -340,8 +341,10 @@ pub struct Hints {
     announced: Option<NotMedia>,
     /// Whether the file may be JSON and media all the same: glTF is written in it.
     may_be_json: bool,
-    /// Whether the name is that of a kind that is no text.
+    /// Whether the name is that of a format that is no text.
     is_named_binary: bool,
+    /// Whether the type is one of text.
+    is_typed_text: bool,
 }
 
 impl Hints {
@@ -353,7 +356,8 @@ impl Hints {
         Self {
             announced: content_type.and_then(announced),
             may_be_json: is("gltf") || content_type.is_some_and(|text| essence(text) == "model/gltf+json"),
-            is_named_binary: KINDS.iter().any(|(_, name, extension)| is(name) || is(extension)),
+            is_named_binary: BINARY_EXTENSIONS.iter().any(|known| is(known)),
+            is_typed_text: content_type.is_some_and(|text| essence(text).starts_with("text/")),
         }
     }
 }
@@ -366,7 +370,7 @@ impl Hints {
 /// | a document | anything else | that document |
 /// | a known kind of media | anything | media |
 /// | nothing known, or words | a document | what the type announces |
-/// | words | the name of a known kind | plain text |
+/// | words | the name of a format that is no text | plain text |
 /// | nothing known, or words | anything else | media of a kind that is not known |
 #[must_use]
 pub fn in_place_of_media(sniff: Sniff, hints: Hints) -> Option<NotMedia> {
@@ -379,11 +383,33 @@ pub fn in_place_of_media(sniff: Sniff, hints: Hints) -> Option<NotMedia> {
     }
 }
 
+/// Whether a head of which nothing is known is a host's message all the same, in an encoding other than UTF-8. Such are
+/// looked for only under the name of a format that is no text.
+///
+/// | the head | the type | |
+/// | --- | --- | --- |
+/// | words in UTF-16 behind its mark | any | a message |
+/// | the whole of a short file, no UTF-8, no control bytes | `text/*` | a message |
+/// | anything else | | none |
+#[must_use]
+pub fn is_message(head: &[u8], hints: Hints) -> bool {
+    if !hints.is_named_binary {
+        return false;
+    }
+    if let Some(text) = utf16(head) {
+        return !text.contains(char::REPLACEMENT_CHARACTER) && are_words(text.as_bytes());
+    }
+    let control = |byte: &u8| byte.is_ascii_control() && !b"\t\r\n\x0c\x1b".contains(byte);
+    let is_short = head.len() < SNIFF_BYTES;
+    hints.is_typed_text && is_short && text_of(head).is_none() && !head.iter().any(control)
+}
+
 /// The extension of a file of no known kind: its URL's, where that is one of the known ones, else `bin`.
 #[must_use]
 pub fn extension_for_unknown(url_path: &str) -> &'static str {
     let extension = extension(url_path);
-    KNOWN_EXTENSIONS.iter().find(|known| known.eq_ignore_ascii_case(extension)).copied().unwrap_or("bin")
+    let mut known = BINARY_EXTENSIONS.iter().chain(OTHER_EXTENSIONS);
+    known.find(|known| known.eq_ignore_ascii_case(extension)).copied().unwrap_or("bin")
 }
 
 fn extension(url_path: &str) -> &str {
@@ -588,6 +614,38 @@ mod tests {
         assert_eq!(came(json, "model/gltf-binary", "/a.glb"), Some(NotMedia::Json));
         assert_eq!(came(Sniff::NotMedia(NotMedia::Html), "model/gltf+json", "/a.gltf"), Some(NotMedia::Html));
         assert_eq!(in_place_of_media(Sniff::Text, Hints::of(None, "/a.gif")), Some(NotMedia::Text));
+    }
+
+    #[test]
+    fn words_in_other_encodings_under_a_name_of_binary_media_are_a_message() {
+        let wide = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(bytes).collect()
+        };
+        let (latin, latin_type) = (b"Acc\xe8s refus\xe9".as_slice(), "text/plain; charset=iso-8859-1");
+        let little = wide("Error", u16::to_le_bytes);
+        let table: [(&[u8], &str, &str, bool); 14] = [
+            (latin, latin_type, "/a.mp4", true),
+            (latin, "Text/HTML", "/a.HEIC", true),
+            (latin, "video/mp4", "/a.mp4", false),
+            (latin, latin_type, "/a.srt", false),
+            (latin, latin_type, "/a", false),
+            (b"gone\xff\0", latin_type, "/a.mp4", false),
+            (&[0xe9; SNIFF_BYTES], latin_type, "/a.mp4", false),
+            (&b"AAAAGGZ0eXBpc29t".repeat(9), "text/plain", "/a.mp4", false),
+            (&little, "text/plain", "/a.mp4", true),
+            (&wide("Error", u16::to_be_bytes), "video/mp4", "/a.m4v", true),
+            (&little, "text/plain", "/a.srt", false),
+            (&wide("Err\0r", u16::to_be_bytes), "text/plain", "/a.mp4", false),
+            (b"\xfe\xff\xd8\0\0A", "text/plain", "/a.mp4", false),
+            (b"\xfe\xff", "text/plain", "/a.mp4", false),
+        ];
+        for (head, kind, path, want) in table {
+            assert_eq!(is_message(head, Hints::of(Some(kind), path)), want, "{head:?} {kind} {path}");
+        }
+        for extension in ["m4v", "heic", "bmp", "tif", "exr", "opus", "aac", "usdz", "zip"] {
+            let hints = Hints::of(Some("text/plain"), &format!("/a.{extension}"));
+            assert_eq!(in_place_of_media(Sniff::Text, hints), Some(NotMedia::Text), "{extension}");
+        }
     }
 
     #[test]

@@ -284,8 +284,10 @@ impl<D: Disk> Assembly<D> {
         let (digest, md5) = open.hasher.finish();
         let belied = open.named.belied_by(&digest, md5);
         let is_blank = open.walker.is_blank();
+        let is_message = media::is_message(open.walker.head(), open.hints);
         let verdict = open.walker.finish();
-        let document = media::in_place_of_media(verdict.sniff, open.hints);
+        let message = (verdict.sniff == Sniff::Unknown && is_message).then_some(NotMedia::Text);
+        let document = media::in_place_of_media(verdict.sniff, open.hints).or(message);
         let refused = match (document, verdict.completeness) {
             _ if bytes == 0 => Some(Failure::new(Cause::Empty, "")),
             _ if open.total.is_some_and(|total| total != bytes) => {

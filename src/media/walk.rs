@@ -89,6 +89,12 @@ impl Walker {
         self.sniff
     }
 
+    /// The first bytes, up to [`SNIFF_BYTES`] of them, without the white space before a longer text.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
     /// Whether nothing but white space has come, however much: no file, under any name.
     #[must_use]
     pub fn is_blank(&self) -> bool {

@@ -328,6 +328,33 @@ fn words_under_a_name_of_binary_media_lead_to_the_mirror_and_other_texts_are_tak
 }
 
 #[test]
+fn words_in_other_encodings_lead_to_the_mirror() {
+    let utf16 = "\u{feff}Error".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let latin = ("text/plain; charset=iso-8859-1", b"Acc\xe8s refus\xe9".to_vec());
+    let said = [latin, ("text/plain", utf16)];
+    let words =
+        said.map(|(kind, words)| Answer::file(&Content::of(&words)).header("Content-Type", kind).into());
+    let (world, _) = each_is_left_for_its_mirror(words.into());
+    assert!((0..2).all(|place| causes(&world, place) == ["not_media"]));
+    let world = World::new();
+    let url = world.media.on("/a.m4v", Answer::text("text/plain", "error code: 1015"));
+    world.job("147", Answer::success(&[url]));
+    world.get(&["147"]).args(&SOON).run().exits(1).says("plain text");
+}
+
+#[test]
+fn text_behind_a_whole_mp4_is_taken_where_the_protocol_tells_its_end() {
+    let world = World::new();
+    let bytes =
+        [Content::mp4(1, 50_000).bytes(), b"forty-one bytes that some encoder has left".into()].concat();
+    let clip = world.content(Content::of(bytes));
+    let url = world.media.on("/clip.mp4", Answer::file(&clip));
+    world.job("147", Answer::success(&[url]));
+    world.get(&["147"]).args(&SOON).run().exits(0);
+    world.holds("147", 0, &clip);
+}
+
+#[test]
 fn the_right_bytes_are_taken_whatever_their_type_is_called() {
     let world = World::new();
     let kinds = ["application/octet-stream", "", "text/plain", "video/webm", "text/html", "audio/x; =;;"];
