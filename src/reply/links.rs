@@ -1,8 +1,9 @@
 //! Where an answer's outputs are: every form in which links come.
 //!
 //! `output` holds them; where it is empty `links` does, or `link`; where all three are empty `proxy_links` does.
-//! A list may be an array, an object whose keys are the places, one text, or empty in several ways. A link may also be
-//! the bytes themselves. `future_links` are not links: nothing need be there, now or ever.
+//! A list may be an array, an array written out as JSON in a text, an object whose keys are the places, one text, or
+//! empty in several ways. A link may also be the bytes themselves. `future_links` are not links: nothing need be there,
+//! now or ever.
 //!
 //! `extra_assets` (textures of a 3D model) are outputs like the others and die with them, so their URLs follow at the end
 //! of the list: an archive that says "complete" and lacks them would be a lie.
@@ -129,7 +130,10 @@ fn is_hollow(list: &List) -> bool {
 /// A list's sources, up to one more than any job has.
 fn list(value: Option<&Value>) -> List {
     match value {
-        Some(Value::String(_)) => BTreeMap::from([(0, value.and_then(source))]),
+        Some(Value::String(text)) => match written_out(text) {
+            Some(items) => list(Some(&items)),
+            None => BTreeMap::from([(0, value.and_then(source))]),
+        },
         Some(Value::Array(items)) => items.iter().map(source).enumerate().take(OUTPUTS_MAX + 1).collect(),
         Some(Value::Object(fields)) => {
             let places: Option<Vec<usize>> = fields.keys().map(|key| place(key)).collect();
@@ -138,6 +142,12 @@ fn list(value: Option<&Value>) -> List {
         }
         Some(Value::Null | Value::Bool(_) | Value::Number(_)) | None => BTreeMap::new(),
     }
+}
+
+/// A list that is JSON in a text.
+fn written_out(text: &str) -> Option<Value> {
+    let text = text.trim();
+    if text.starts_with('[') { serde_json::from_str(text).ok() } else { None }
 }
 
 fn place(key: &str) -> Option<usize> {

@@ -408,6 +408,23 @@ fn bytes_in_an_answer_are_told_from_paths_and_bounded() {
 }
 
 #[test]
+fn a_list_in_a_text_is_read_once() {
+    let read = |text: &str| outputs(json!({ "output": text }).as_object().unwrap());
+    let (a, b) = ("https://media.example/fox/a.mp4", "https://media.example/fox/b.mp4");
+    let listed = outputs(json!({ "output": [a, b] }).as_object().unwrap());
+    assert_eq!(read(&json!([a, b]).to_string()), listed);
+    assert_eq!(read(&format!(" \n{:#}\n", json!([a, b]))), listed);
+    assert_eq!(read("[]"), []);
+    assert_eq!(read("[\"\", null]"), []);
+    let only = |text: &str| read(text).into_iter().map(|output| output.source.unwrap()).collect::<Vec<_>>();
+    let twice = json!([json!([a]).to_string()]).to_string();
+    assert_eq!(only(&twice), [Source::Unusable(json!([a]).to_string())], "a text within is none");
+    for broken in ["[\"fox/a.mp4\"", "[fox]/a.mp4"] {
+        assert_eq!(only(broken), [Source::Unusable(broken.into())]);
+    }
+}
+
+#[test]
 fn a_source_is_shown_without_what_may_be_secret() {
     let url = Url::parse("https://u:p@media.example/fox//a.mp4?sig=1#f").unwrap();
     assert_eq!(Source::Url(url).shown(), "https://media.example/fox//a.mp4");
