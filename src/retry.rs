@@ -118,7 +118,7 @@ pub enum Cause {
     AddressRefused,
     /// The redirects do not end, or lead where they must not.
     BadRedirect,
-    /// The service, asked again, has no link for it now.
+    /// The service has no link for it now: its place in the answer is empty, or a second answer lacks it.
     NotReady,
     /// The time given to the whole job is over.
     DeadlineOver,

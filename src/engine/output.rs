@@ -57,6 +57,13 @@ impl JobContext<'_> {
         self.begun.get().copied().unwrap_or_else(|| self.session.moment()) + self.left
     }
 
+    /// Whether a place with nothing in it may get its link yet: the service fills a list's places one after another. In
+    /// an old job's answer without any URL nothing is being filled.
+    fn is_being_filled(&self) -> bool {
+        let mut sources = self.outputs.iter().flat_map(|output| [&output.source, &output.proxy]).flatten();
+        self.fresh_until.is_some() || sources.any(|source| matches!(source, Source::Url(_)))
+    }
+
     /// Waits among what is ready until the host and this run have room; where the host is left alone for a while and
     /// there is another source, only until that is known.
     async fn enter(&self, url: &Url, rung: Rung, has_other: bool) -> Result<Turn, Stopped> {
@@ -221,6 +228,9 @@ impl Ladder<'_> {
         let session = self.context.session;
         let url = match &candidate.link {
             Source::Url(url) => url.clone(),
+            Source::Unusable(text) if text.is_empty() && self.context.is_being_filled() => {
+                return Err(Failure::new(Cause::NotReady, "the answer's place for it is empty").into());
+            }
             Source::Unusable(text) => return Err(Failure::new(Cause::BadUrl, text.clone()).into()),
             Source::Inline(bytes) => {
                 let bytes = bytes.clone();

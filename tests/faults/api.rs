@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::shared::SOON;
 use crate::support::run::Signal;
 use crate::support::{Answer, Content, Seen, World, job_path};
 
@@ -403,6 +404,36 @@ fn a_success_without_an_output_is_asked_for_again_and_is_no_success() {
     world.job("2", Answer::success(&[]).then(Answer::success(&[url])));
     world.get(&["2"]).run().exits(0);
     world.holds("2", 0, &clip);
+}
+
+#[test]
+fn a_place_that_is_still_empty_is_asked_for_again_and_is_not_lost_for_good() {
+    let (world, clip, url) = world_with_a_clip();
+    let other = world.content(Content::mp4(2, 60_000));
+    let later = world.media.on("/later.mp4", Answer::file(&other));
+    for (id, empty) in [("1", Value::Null), ("2", json!(""))] {
+        let half = Answer::json(&json!({ "status": "success", "output": [url, empty] }));
+        world.job(id, half.clone().then(Answer::success(&[url.clone(), later.clone()])));
+        world.get(&[id]).args(&SOON).run().exits(0);
+        world.holds(id, 0, &clip);
+        world.holds(id, 1, &other);
+        assert_eq!(world.polls(id).len(), 2);
+    }
+    world.job("3", Answer::json(&json!({ "status": "success", "output": [url, null] })));
+    world.get(&["3"]).args(&SOON).run().exits(4).says("has no link for it");
+    assert_eq!((world.polls("3").len(), world.state("3")), (2, "partial".into()));
+    let missing = &world.manifest("3").unwrap()["missing"][0];
+    assert_eq!((&missing["output"], &missing["reasons"][0]["cause"]), (&1.into(), &"not_ready".into()));
+    world.get(&["3"]).args(&SOON).run().exits(4);
+}
+
+#[test]
+fn a_list_that_is_json_in_a_text_is_taken() {
+    let (world, clip, url) = world_with_a_clip();
+    let output = json!([url]).to_string();
+    world.job("147", Answer::json(&json!({ "status": "success", "output": output })));
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 0, &clip);
 }
 
 #[test]
