@@ -19,6 +19,8 @@ pub const PER_PAGE: u64 = 30;
 const CATCH_UPS: u32 = 3;
 /// So many pages in a row may hold nothing unseen: where many jobs are removed at once, as many pages are read again.
 const STALE_PAGES: u64 = 1_000;
+/// A page that is empty though its own pagination speaks of rows on it is read again so often before it is passed over.
+const EMPTY_READS: u32 = 20;
 /// Ids of the newest rows that are remembered, so that the first page is recognised when it is read again.
 const NEWEST_KEPT: usize = 4_096;
 /// Ids of the latest rows that are remembered: pages shift by a few rows, not by thousands.
@@ -171,7 +173,7 @@ pub enum PageTurn {
     Read(u64),
     /// The listing is read.
     End,
-    /// The listing never stands still, and cannot be read.
+    /// The listing never stands still, or withholds a page, and cannot be read to its end.
     Restless,
 }
 
@@ -190,6 +192,10 @@ pub struct Pager {
     catching_up: bool,
     /// Pages in a row that held nothing unseen.
     stale: u64,
+    /// How often in a row the page was empty against its own pagination.
+    empty: u32,
+    /// How many such pages were passed over.
+    gaps: u32,
 }
 
 impl Pager {
@@ -206,6 +212,8 @@ impl Pager {
             catch_ups: 0,
             catching_up: false,
             stale: 0,
+            empty: 0,
+            gaps: 0,
         }
     }
 
@@ -221,6 +229,7 @@ impl Pager {
     /// | --- | --- |
     /// | is one of too many in a row that hold nothing unseen | none: the listing is restless |
     /// | comes after jobs were removed (the total is smaller than at the page before) | back by as many pages as moved up, and on from there |
+    /// | has no row, though its own pagination speaks of rows on it | it again, and after many times the one after it |
     /// | has no row | the pass is over |
     /// | holds nothing unseen, and is read to catch up | the pass is over |
     /// | holds nothing unseen, and no later page is announced | the pass is over: it repeats the last one |
@@ -229,7 +238,7 @@ impl Pager {
     /// | else | the page after it |
     ///
     /// After a pass: where the total has grown between two of its pages, page 1 again to catch up, a few times at most;
-    /// else the end.
+    /// else the end, unless an empty page was passed over: nobody knows what it would have held.
     pub fn after(&mut self, held: Held) -> PageTurn {
         let is_news = held.unseen > 0 || held.rows == held.unreadable;
         self.seen += if is_news { held.unseen + held.unreadable } else { 0 };
@@ -243,10 +252,17 @@ impl Pager {
         let removed = before.zip(held.total).map_or(0, |(before, now)| before.saturating_sub(now));
         self.grown |= before.zip(held.total).is_some_and(|(before, now)| now > before);
         let announced = held.last_page.is_some_and(|last| self.page < last);
+        let is_empty = held.rows == 0 && self.announces_rows(held);
+        self.empty = if is_empty { self.empty + 1 } else { 0 };
         let over = match held {
             _ if removed > 0 && self.page > 1 => {
                 self.page = self.page.saturating_sub(removed.div_ceil(self.largest)).max(1);
                 return PageTurn::Read(self.page);
+            }
+            _ if is_empty && self.empty <= EMPTY_READS => return PageTurn::Read(self.page),
+            _ if is_empty => {
+                (self.empty, self.gaps) = (0, self.gaps + 1);
+                false
             }
             Held { rows: 0, .. } => true,
             _ if !is_news && (self.catching_up || !announced) => true,
@@ -259,12 +275,20 @@ impl Pager {
             return PageTurn::Read(self.page);
         }
         if !std::mem::take(&mut self.grown) || self.catch_ups >= CATCH_UPS {
-            return PageTurn::End;
+            return if self.gaps > 0 { PageTurn::Restless } else { PageTurn::End };
         }
         self.catch_ups += 1;
         self.catching_up = true;
         self.page = 1;
         PageTurn::Read(1)
+    }
+
+    /// Whether the pagination says that there are rows on this page. Without a total it is believed only once rows were
+    /// seen: an account that has none may name any last page.
+    fn announces_rows(&self, held: Held) -> bool {
+        let has_rows = held.total.map_or(self.seen > 0, |total| total > 0);
+        let last = held.last_page.or_else(|| Some(held.total?.div_ceil(self.largest)));
+        has_rows && last.is_some_and(|last| self.page <= last)
     }
 }
 
@@ -519,6 +543,29 @@ mod tests {
                 assert_eq!(pager.after(*held), *want, "row {place}, page {step}: {held:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_page_that_is_empty_against_its_own_pagination_is_read_again_and_no_end() {
+        let total = |held: Held| Held { total: Some(90), ..held };
+        let last = |held: Held| Held { last_page: Some(3), ..held };
+        let both = |held: Held| last(total(held));
+        let forms: [&dyn Fn(Held) -> Held; 3] = [&total, &last, &both];
+        for form in forms {
+            let mut pager = Pager::new(false);
+            assert_eq!(pager.after(form(held(30, 30))), PageTurn::Read(2));
+            assert_eq!(pager.after(form(held(0, 0))), PageTurn::Read(2));
+            assert_eq!(pager.after(form(held(30, 30))), PageTurn::Read(3));
+            assert_eq!(pager.after(form(held(0, 0))), PageTurn::Read(3));
+            assert_ne!(pager.after(form(held(30, 30))), PageTurn::Read(3));
+        }
+        // One that stays empty hides neither those behind it nor that it may have held rows.
+        let mut pager = Pager::new(false);
+        assert_eq!(pager.after(both(held(30, 30))), PageTurn::Read(2));
+        assert!((0..EMPTY_READS).all(|_| pager.after(both(held(0, 0))) == PageTurn::Read(2)));
+        assert_eq!(pager.after(both(held(0, 0))), PageTurn::Read(3));
+        assert_eq!(pager.after(both(held(30, 30))), PageTurn::Read(4));
+        assert_eq!(pager.after(both(held(0, 0))), PageTurn::Restless);
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Account {
         self.changes.lock().unwrap().insert(0, Box::new(change));
     }
 
-    fn page(&self, seen: &Seen) -> Answer {
+    pub(crate) fn page(&self, seen: &Seen) -> Answer {
         let asked: Value = serde_json::from_slice(&seen.body).unwrap();
         let number = |name: &str| usize::try_from(asked[name].as_u64().unwrap()).unwrap();
         let (page, per_page) = (number("page"), number("per_page"));

@@ -1,6 +1,9 @@
 //! `vfetch sync`.
 
 use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
 
 use crate::listing::{Account, FIRST_PATH, SECOND_PATH, asked, pages, ready, row, wait_until};
 use crate::support::run::Signal;
@@ -82,6 +85,26 @@ fn pages_that_shift_while_jobs_arrive_and_vanish_hide_no_job() {
         world.holds(id, 0, clip);
     }
     assert!(clips.iter().all(|(id, _)| asked(&world, id) == 1), "each id is asked once");
+}
+
+#[test]
+fn a_page_that_is_empty_once_hides_no_job() {
+    let world = World::new();
+    let account = Account::default();
+    for id in 1..=75 {
+        ready(&world, &account, &id.to_string());
+    }
+    let empty = json!({"status": "success", "data": [], "pagination": {"total": 75, "last_page": 3}});
+    let hidden = AtomicBool::new(false);
+    let answer = Answer::decide(move |seen| {
+        let asked: Value = serde_json::from_slice(&seen.body).unwrap();
+        let hides = asked["page"] == 2 && !hidden.swap(true, Ordering::Relaxed);
+        if hides { Answer::json(&empty) } else { account.page(seen) }
+    });
+    world.api.on(FIRST_PATH, answer);
+    sync(&world, &["--type", "video"]).run().exits(0);
+    assert_eq!(pages(&world.api), [1, 2, 2, 3]);
+    assert!((1..=75).all(|id| world.state(&id.to_string()) == "complete"));
 }
 
 #[test]
@@ -268,7 +291,7 @@ fn a_dry_run_prints_what_get_takes_and_changes_nothing() {
     assert_eq!((asked(&world, "1"), world.names("")), (0, names));
     assert_eq!(sync(&world, &["-nq"]).quietly().run().exits(0).stderr(), "");
     let rows = sync(&world, &["-n", "--json", "--type", "video"]).quietly().run().exits(0).stdout();
-    let row: serde_json::Value = serde_json::from_str(&rows).unwrap();
+    let row: Value = serde_json::from_str(&rows).unwrap();
     assert_eq!(
         (&row["id"], &row["type"], &row["family"]),
         (&"1".into(), &"video".into(), &"enterprise/video".into())
