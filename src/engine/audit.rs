@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, Read as _};
 
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::account::{Counts, Walk};
@@ -12,7 +13,7 @@ use crate::layout;
 use crate::lifetime::Birth;
 use crate::listing::AssetType;
 use crate::mention::Mentions;
-use crate::nesting::Nesting;
+use crate::nesting::{self, Nesting};
 use crate::net::Api;
 use crate::retry::Failure;
 use crate::store::{Store, StoreError};
@@ -174,13 +175,14 @@ pub fn hear_text(
             entry.push(line);
         }
         heard.lines += entry.len() as u64;
-        // What never came to its end was no JSON: each line is a line.
-        if nesting.is_open() {
+        // What is no JSON, for all its brackets, is one line after another.
+        let joined = entry.join("\n");
+        if entry.len() == 1 || ends_in_json(&joined) {
+            heard.note(&joined, defaults, closure);
+        } else {
             for line in &entry {
                 heard.note(line, defaults, closure);
             }
-        } else {
-            heard.note(&entry.join("\n"), defaults, closure);
         }
     }
     Ok(heard)
@@ -197,6 +199,15 @@ impl Heard {
             closure.mention(mention);
         }
     }
+}
+
+/// Whether JSON begins in the text's first line, which may have something before it, and goes on to the text's end.
+fn ends_in_json(text: &str) -> bool {
+    let first = text.lines().next().unwrap_or_default();
+    first.match_indices(['{', '[']).any(|(begin, _)| {
+        let mut values = serde_json::Deserializer::from_str(&text[begin..]).into_iter::<Value>();
+        matches!(values.next(), Some(Ok(_))) && nesting::is_over(&text[begin + values.byte_offset()..])
+    })
 }
 
 /// The next line, or the next piece of one that is too long; what is no UTF-8 in it names no job.
@@ -230,6 +241,21 @@ mod tests {
         assert_eq!(jobs, ["1", "2", "3", "6", "realtime/4"]);
         assert_eq!(heard, Heard { mentions: 5, lines: 13, silent: 1, elsewhere: 1 });
         assert_eq!(hear(b"").0, Heard::default());
+    }
+
+    #[test]
+    fn brackets_around_lines_that_are_no_json_hide_none_of_them() {
+        let table: [(&str, &[&str]); 5] = [
+            ("[batch {\n147\n148\n}]\n149\n", &["147", "148", "149"]),
+            ("[batch {\"status\": \"queued\", \"id\": 1}\n147\n]", &["1", "147"]),
+            ("{\n147\n148\n}", &["147", "148"]),
+            // A log's line may have something before its JSON, and a list something behind it.
+            ("[12:00] {\n\"user\": {\"id\": 77},\n\"id\": 2,\n\"status\": \"queued\"\n}", &["2"]),
+            ("[3,\n4] # both", &["3", "4"]),
+        ];
+        for (text, want) in table {
+            assert_eq!(hear(text.as_bytes()).1, want, "{text}");
+        }
     }
 
     #[test]
