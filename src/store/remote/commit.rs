@@ -109,8 +109,9 @@ impl Before {
         }
         match &self.found {
             Found::Nothing => true,
-            // Once the number of outputs is known it stays known, so this record never named a file.
-            Found::Record(manifest, _) => manifest.outputs.is_none(),
+            // A job that is worked on again has no number of outputs, whatever it had before; what its record once named is
+            // remembered as lost.
+            Found::Record(manifest, _) => manifest.outputs.is_none() && manifest.lost.is_empty(),
             Found::Damaged { .. } => false,
         }
     }
@@ -279,9 +280,14 @@ mod tests {
             }));
             Found::Record(Box::new(manifest), Version(other))
         };
+        let mut again = found(None, Some(("147-0.gif", ours)));
+        if let Found::Record(manifest, _) = &mut again {
+            manifest.lost = std::mem::take(&mut manifest.files);
+        }
         let table = [
             ("no record", Found::Nothing, true),
             ("a note that the job is pending", found(None, None), true),
+            ("a pending job whose file was lost", again, false),
             ("it names the object with this content", found(Some(1), Some(("147-0.gif", ours))), true),
             ("it names the object with other content", found(Some(1), Some(("147-0.gif", other))), false),
             ("it names another one", found(Some(1), Some(("147-0.12345678.gif", ours))), false),
