@@ -16,8 +16,8 @@ use crate::manifest::{MissingRecord, Reason, Rung};
 use crate::net;
 use crate::net::lane::Outcome;
 use crate::plan::{self, GiveUp, JobClock, Moment, Next, SourceState, Standing};
-use crate::reply::{self, Output, Source};
-use crate::retry::{Cause, Class, Failure};
+use crate::reply::{Output, Reply, Source};
+use crate::retry::{BACKOFF_FLOOR, Cause, Class, Failure, backoff};
 
 /// What the outputs of one job share.
 pub(super) struct JobContext<'a> {
@@ -288,17 +288,31 @@ impl Ladder<'_> {
         }
     }
 
-    /// Asks the job for fresh links, once for all of its outputs, and puts them below the ones that failed.
+    /// Asks the job for fresh links, once for all of its outputs, and puts them below the ones that failed. Trouble of the
+    /// API is waited out as often as is to be tried again, while the job has time.
     async fn ask_again(&mut self) {
         self.asked_again = true;
         let context = self.context;
+        self.draft.set_aside();
         let ask = || async {
-            let deadline = context.deadline();
-            let not_before = context.answered_at + crate::retry::BACKOFF_FLOOR;
-            tokio::time::sleep_until(context.session.instant(not_before.min(deadline))).await;
-            match super::fetch::ask(context.session, context.job, deadline).await? {
-                reply::Reply::Done(done) => Ok(renewed(context.outputs, &done.outputs)),
-                reply::Reply::Pending(_) => Err(Failure::new(Cause::NotReady, "it is no longer done")),
+            let (session, deadline) = (context.session, context.deadline());
+            let mut not_before = (context.answered_at + BACKOFF_FLOOR).min(deadline);
+            let mut failures = 0;
+            loop {
+                tokio::time::sleep_until(session.instant(not_before)).await;
+                let failure = match super::fetch::ask(session, context.job, deadline).await {
+                    Ok(Reply::Done(done)) => return Ok(renewed(context.outputs, &done.outputs)),
+                    Ok(Reply::Pending(_)) => {
+                        return Err(Failure::new(Cause::NotReady, "it is no longer done"));
+                    }
+                    Err(failure) => failure,
+                };
+                failures += 1;
+                not_before = session.moment() + backoff(failures, failure.retry_after, super::dice());
+                let may_pass = failure.class() == Class::Transient && failures <= session.options.retries;
+                if !may_pass || not_before >= deadline {
+                    return Err(failure);
+                }
             }
         };
         match context.refreshed.get_or_init(ask).await {

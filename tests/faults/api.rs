@@ -470,6 +470,30 @@ fn an_expired_link_is_replaced_by_asking_the_job_once_more() {
 }
 
 #[test]
+fn trouble_of_the_api_when_it_is_asked_for_fresh_links_is_waited_out() {
+    let (world, clip, url) = world_with_a_clip();
+    let expired = world.media.on("/expired.mp4", Answer::status(403));
+    let trouble = Answer::status(503).then(Answer::status(429).header("retry-after", "1"));
+    let first = Answer::success(std::slice::from_ref(&expired));
+    world.job("147", first.clone().then(trouble).then(Answer::success(&[url])));
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 0, &clip);
+    assert_eq!(world.polls("147").len(), 4);
+    // Not more often than is to be tried again, and not when the run is told to stop.
+    world.job("148", first.clone().then(Answer::status(503)));
+    world.get(&["148", "-R", "1"]).run().exits(4);
+    assert_eq!(world.polls("148").len(), 3);
+    world.job("149", first.then(Answer::status(503).header("retry-after", "60")));
+    let running = world.get(&["149"]).spawn();
+    let polls = |log: &[Seen]| log.iter().filter(|seen| seen.path() == job_path("149")).count();
+    world.api.wait_for("the second question", |log| polls(log) == 2);
+    let told = Instant::now();
+    running.signal(Signal::TERM);
+    running.wait().exits(143);
+    assert!(told.elapsed() < Duration::from_secs(30), "it would have asked next after a minute");
+}
+
+#[test]
 fn a_status_word_that_nobody_knows_means_that_the_service_still_works() {
     let (world, clip, url) = world_with_a_clip();
     let words = ["queued", "in_queue", "warming up"];
