@@ -329,6 +329,15 @@ fn trouble_of_the_api_is_waited_out_for_a_job_that_it_was_seen_to_work_on() {
 }
 
 #[test]
+fn trouble_of_the_api_over_a_job_that_it_works_on_is_waited_out_no_longer_than_the_job() {
+    let world = World::new();
+    world.job("147", Answer::processing().then(Answer::status(503)));
+    let begun = Instant::now();
+    world.get(&["147", "-R", "100", "--wait", "5s", "--timeout", "40s"]).run().exits(4);
+    assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
+}
+
+#[test]
 fn a_gateways_page_with_200_is_no_answer_and_the_job_is_asked_for_again() {
     let (world, clip, url) = world_with_a_clip();
     world.job("147", Answer::html().then(Answer::success(&[url])));

@@ -121,7 +121,7 @@ impl OneJob<'_> {
         }
         let wait = backoff(self.failures, failure.retry_after, dice());
         let why = failure.to_string();
-        let until = if is_spent { self.wait_until() } else { self.deadline() };
+        let until = if is_awaited { self.wait_until() } else { self.deadline() };
         self.pause(&why, None, wait, until, Ended::Failed(failure)).await
     }
 
