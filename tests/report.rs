@@ -109,6 +109,42 @@ fn a_list_that_is_read_and_written_is_left_as_it_was_by_a_run_that_is_stopped() 
 }
 
 #[test]
+fn a_run_that_is_stopped_says_that_its_list_of_failed_jobs_ends_where_it_did() {
+    let world = World::new();
+    world.job("147", Answer::processing());
+    let list = world.path("not-home.txt");
+    let running = world.get(&["147"]).args(&["--failed"]).args(&[&list]).may_write(&list).spawn();
+    world.wait_for_state("147", "pending");
+    running.signal(Signal::INT);
+    let said = "names what the run came to, and nothing behind that";
+    running.wait().exits(130).says(said).never_says("-i ");
+    assert_eq!(std::fs::read_to_string(list).unwrap().trim_end(), "147");
+}
+
+#[test]
+fn an_error_that_nobody_can_be_told_of_has_its_exit_code_all_the_same() {
+    if !std::path::Path::new("/dev/full").exists() {
+        println!("skipped: this machine has no /dev/full");
+        return;
+    }
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vfetch"));
+    let status = command.args(["list", "/nowhere/at/all"]).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
+fn what_is_seen_of_a_host_that_cannot_be_reached_is_told_of_every_job() {
+    let world = World::new();
+    let refusing = world.refusing();
+    let run = world.get(&["1", "2", "3", "4", "5", "6", "--json"]).base_url(Some(&refusing)).quietly().run();
+    let ended = run.exits(4).events().into_iter().filter(|line| line["type"] == "job_ended");
+    let details: Vec<String> = ended.map(|line| line.to_string()).collect();
+    assert_eq!(details.len(), 6, "{details:?}");
+    assert!(details.iter().all(|detail| detail.contains("Connection refused")), "{details:?}");
+}
+
+#[test]
 fn a_list_that_is_read_and_written_is_left_as_it_was_where_it_holds_what_no_other_list_would() {
     let world = world_of_all_ends();
     let get = |list: &std::path::Path| {

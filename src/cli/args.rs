@@ -125,7 +125,7 @@ pub(crate) struct TransferArgs {
     /// more, a job that the service was seen to work on is asked for until --wait is over.
     #[arg(short = 'R', long, value_name = "N", env = "VFETCH_RETRIES", default_value = "5", value_parser = retries)]
     pub(crate) retries: u32,
-    /// The most bytes per second over all transfers: 800k, 2.5M.
+    /// The most bytes per second over all transfers: 800k, 2.5M; 0 is no limit.
     #[arg(short = 'r', long, value_name = "BYTES", env = "VFETCH_LIMIT_RATE", value_parser = values::bytes)]
     pub(crate) limit_rate: Option<u64>,
     /// The largest file that is taken.
@@ -209,7 +209,7 @@ impl TransferArgs {
             timeout: self.timeout,
             retries: self.retries,
             max_file_bytes: self.max_file_size,
-            limit_rate: self.limit_rate,
+            limit_rate: self.limit_rate.filter(|rate| *rate > 0),
             min_speed: self.min_speed,
             lifetime: self.deadline,
             ..Options::default()

@@ -1,5 +1,6 @@
 //! `vfetch get`: waits for jobs and brings their files home.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,8 @@ pub(crate) struct GetArgs {
     /// Print what would be asked for, one reference a line; ask nobody and change nothing.
     #[arg(short = 'n', long, env = "VFETCH_DRY_RUN")]
     dry_run: bool,
-    /// Write the references of jobs that did not end complete to this file; get -i takes it. It may be the file
+    /// Write the references of jobs that did not end complete to this file; get -i takes it. A run without such jobs
+    /// leaves no file, and takes an old one away. It may be the file
     /// that -i names: a run that is stopped, or that passes over lines which name no job, leaves that as it was.
     #[arg(long, value_name = "FILE", env = "VFETCH_FAILED", conflicts_with = "dry_run")]
     failed: Option<PathBuf>,
@@ -117,10 +119,13 @@ async fn preview(
     let store = args.transfer.open_if_there(&args.output)?;
     let work = move |desk: &Desk| -> Result<u8, CliError> {
         let (mut out, mut told) = (desk.out(), Told::default());
+        let mut seen = HashSet::new();
         let looked =
             preview::preview(store.as_ref(), &options, refs, &desk.stop, &desk.progress, |foreseen| {
                 match foreseen {
                     Foreseen::Passed(_) => told.passed += 1,
+                    // A run asks for each job once.
+                    Foreseen::Asked(asked, _) if !seen.insert(asked.job.clone()) => {}
                     Foreseen::Asked(asked, state) => {
                         told.asked += 1;
                         let line =

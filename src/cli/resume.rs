@@ -34,7 +34,8 @@ pub(crate) struct ResumeArgs {
     /// Ask for jobs that are recorded as gone too.
     #[arg(long, env = "VFETCH_GONE")]
     gone: bool,
-    /// Write the references of jobs that did not end complete to this file; get -i takes it.
+    /// Write the references of jobs that did not end complete to this file; get -i takes it. A run without such jobs
+    /// leaves no file, and takes an old one away.
     #[arg(long, value_name = "FILE", env = "VFETCH_FAILED")]
     failed: Option<PathBuf>,
     #[command(flatten)]

@@ -64,7 +64,8 @@ pub(crate) struct SyncArgs {
     /// Do not ask again for jobs that are recorded as failed or gone.
     #[arg(long, env = "VFETCH_SKIP_GONE")]
     skip_gone: bool,
-    /// Write the references of jobs that did not end complete to this file; get -i takes it. With --watch each job stands
+    /// Write the references of jobs that did not end complete to this file; get -i takes it. A run without such jobs
+    /// leaves no file, and takes an old one away. With --watch each job stands
     /// there once, if it was not complete when it was last looked at.
     #[arg(long, value_name = "FILE", env = "VFETCH_FAILED", conflicts_with = "dry_run")]
     failed: Option<PathBuf>,

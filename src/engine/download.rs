@@ -190,10 +190,17 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Takes the body in to its end. May be dropped at any await: the draft then stands after a whole chunk.
+    /// Takes the body in to its end, and tells of every byte.
     async fn receive(&mut self, media: &mut Media, turn: &Turn) -> Result<(), Stopped> {
         let _core = self.session.cores.occupy();
         let mut report = Report::begin();
+        let received = self.take_in(media, turn, &mut report).await;
+        report.flush(self.session, self.file);
+        received
+    }
+
+    /// May be dropped at any await: the draft then stands after a whole chunk.
+    async fn take_in(&mut self, media: &mut Media, turn: &Turn, report: &mut Report) -> Result<(), Stopped> {
         let mut pace = LeastSpeed::begin(self.session.options.min_speed);
         let mut noted = super::now();
         let mut brings = false;
@@ -212,7 +219,6 @@ impl<'a> Draft<'a> {
             pace.add(bytes, now)?;
             pace.rest(self.session.rate.pass(bytes).await);
         }
-        report.flush(self.session, self.file);
         Ok(())
     }
 

@@ -294,6 +294,13 @@ impl Turn {
         }
     }
 
+    /// Ends the turn with a failure, of which those hear who find the host closed.
+    pub(super) fn fail(mut self, failure: &Failure) {
+        if let Some(permit) = self.permit.take() {
+            permit.fail(failure);
+        }
+    }
+
     /// Ends the turn without letting others through: whoever calls this is about to.
     fn take_back(mut self) {
         drop(self.permit.take());

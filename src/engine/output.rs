@@ -250,11 +250,11 @@ impl Ladder<'_> {
         };
         let done = done.map_err(|stopped| stopped.without_key(&session.api));
         transfer.end(&done);
-        turn.end(match &done {
-            Ok(_) => Outcome::Good,
-            Err(Stopped::Source { failure, .. }) => Outcome::of(failure),
-            Err(Stopped::Away(_) | Stopped::Here(_) | Stopped::Cancelled) => Outcome::Unknown,
-        });
+        match &done {
+            Ok(_) => turn.end(Outcome::Good),
+            Err(Stopped::Source { failure, .. }) => turn.fail(failure),
+            Err(Stopped::Away(_) | Stopped::Here(_) | Stopped::Cancelled) => turn.end(Outcome::Unknown),
+        }
         if let Ok(fetched) = &done {
             session.learn(&url, &self.context.job.family, fetched.lesson);
             if let Birth::Before(_) = self.context.birth {

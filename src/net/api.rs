@@ -98,7 +98,10 @@ impl Api {
         let permit = self.lanes.enter(job.origin.as_str()).await?;
         let answer = self.exchange(&job.fetch_path(), body.to_string()).await;
         let reply = answer.and_then(|answer| reply::parse(&answer.head(now_unix_s), &answer.body));
-        permit.end(reply.as_ref().map_or_else(Outcome::of, |_| Outcome::Good));
+        match &reply {
+            Ok(_) => permit.end(Outcome::Good),
+            Err(failure) => permit.fail(failure),
+        }
         reply
     }
 
@@ -120,7 +123,10 @@ impl Api {
             let not_here =
                 number + 1 < LISTINGS.len() && answer.as_ref().is_ok_and(|answer| answer.status == 404);
             let page = answer.and_then(|answer| listing::parse(&answer.head(now_unix_s), &answer.body));
-            permit.end(page.as_ref().map_or_else(Outcome::of, |_| Outcome::Good));
+            match &page {
+                Ok(_) => permit.end(Outcome::Good),
+                Err(failure) => permit.fail(failure),
+            }
             if !not_here {
                 if page.is_ok() {
                     self.listing.store(number, Ordering::Relaxed);

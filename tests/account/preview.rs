@@ -45,6 +45,13 @@ fn a_dry_run_needs_no_key_and_no_archive_and_its_rows_are_taken_by_get() {
 }
 
 #[test]
+fn a_dry_run_tells_of_each_job_once() {
+    let world = World::new();
+    let done = world.get(&["147", "148", "enterprise/video/147", "147", "--dry-run"]).run().exits(0);
+    assert_eq!(done.stdout(), "147\n148\n");
+}
+
+#[test]
 fn a_dry_run_says_which_lines_name_no_job_and_which_jobs_would_fail() {
     let world = World::new();
     plant_gone(&world, "6");

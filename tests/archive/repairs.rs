@@ -421,6 +421,40 @@ fn a_file_that_a_shorter_answer_no_longer_lists_stays_missing_until_a_copy_turns
 }
 
 #[test]
+fn a_backup_that_knows_of_fewer_files_gives_up_none_of_those_that_are_here() {
+    let bed = Bed::new();
+    let clips = [1, 2, 3].map(|seed| content(seed, 500));
+    bed.complete("147", &[&clips[0]]);
+    copy_tree(&bed.archive(), &bed.path("backup"));
+    bed.complete("147", &[&clips[0], &clips[1], &clips[2]]);
+    fs::write(bed.file("147/manifest.json"), "").unwrap();
+    let ran = bed.run(&["repair", "out", "--from", "backup", "--offline"]).exits(1);
+    assert!(ran.stdout.starts_with("left 147/manifest.json: "), "{}", ran.stdout);
+    for (output, clip) in clips.iter().enumerate() {
+        assert_eq!(fs::read(bed.file(&format!("147/147-{output}.gif"))).unwrap(), *clip);
+    }
+    assert!(quarantine(&bed).is_empty());
+}
+
+#[test]
+fn no_file_that_is_here_takes_the_place_of_a_bad_one_that_moved_there() {
+    let world = World::new();
+    let (one, two) = (Content::gif(1, 5_000), Content::gif(2, 5_000));
+    let mut record = world.bed.complete("147", &[&one.bytes(), &two.bytes()]);
+    for file in &mut record.files {
+        file.source = world.server.url("/dl");
+    }
+    world.bed.write(&record);
+    fs::write(world.bed.file("147/147-1.gif"), "bad").unwrap();
+    // Both came from links that only a query told apart, and the answer lists one of them.
+    world.has("147", &["/dl?f=b"]);
+    let ran = world.repair(&[]).exits(4);
+    assert!(ran.stdout.starts_with("left 147/147-1.gif: "), "{}", ran.stdout);
+    assert_eq!(world.bed.read("147").files, record.files);
+    assert_eq!(fs::read(world.bed.file("147/147-1.gif")).unwrap(), b"bad");
+}
+
+#[test]
 fn a_copy_that_is_bad_too_is_no_copy() {
     let world = World::new();
     let clip = Content::gif(1, 5_000);

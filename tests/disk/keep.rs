@@ -247,23 +247,6 @@ fn what_only_a_query_tells_apart_is_fetched_where_the_answer_moves_it() {
 }
 
 #[test]
-fn a_repair_takes_no_file_for_another_that_only_a_query_tells_from_it() {
-    let world = World::new();
-    let clips = [1, 2].map(|seed| world.content(Content::mp4(seed, 30_000)));
-    let [a, b] =
-        [("/dl?f=a", 0), ("/dl?f=b", 1)].map(|(path, at)| world.media.on(path, Answer::file(&clips[at])));
-    world.job("147", Answer::success(&[a, b.clone()]));
-    world.get(&["147"]).run().exits(0);
-    std::fs::write(world.archive().join("147/147-1.mp4"), "rotten").unwrap();
-    world.job("147", Answer::success(&[b]));
-    world.command("repair").args(&[world.archive()]).quietly().run();
-    let manifest: Value = serde_json::from_slice(&record(&world)).unwrap();
-    assert_eq!(manifest["outputs"], 2, "the record knows of both");
-    let whole = archived(&world).contains(&clips[1].bytes());
-    world.command("verify").args(&[world.archive()]).quietly().run().exits(if whole { 0 } else { 6 });
-}
-
-#[test]
 fn a_file_that_is_here_does_not_stand_for_a_new_one_that_did_not_come() {
     let world = World::new();
     let clips = [1, 2, 3].map(|seed| world.content(Content::mp4(seed, 30_000)));
@@ -311,6 +294,29 @@ fn a_job_that_was_noted_without_a_link_and_is_worked_on_then_is_seen_pending() {
         assert_eq!(manifest["pending_seen_at"].is_string(), seen, "{manifest}");
     }
     world.get(&["147"]).run().exits(0);
+}
+
+#[test]
+fn what_lies_under_a_recorded_name_and_is_something_else_is_put_aside() {
+    let (world, [first, _]) = complete();
+    let path = world.archive().join("147/147-0.mp4");
+    // Another job's file, say: longer than this one's.
+    let other = Content::mp4(9, 50_000).bytes();
+    std::fs::write(&path, &other).unwrap();
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 0, &first);
+    assert_eq!(files_below(&world.archive().join(".vfetch/quarantine")), [other]);
+    // A length that somebody has edited makes a stranger of the right bytes.
+    let text = String::from_utf8(record(&world)).unwrap();
+    let length = first.bytes().len();
+    assert!(text.contains(&format!("\"bytes\": {length}")));
+    let edited = text.replace(&format!("\"bytes\": {length}"), &format!("\"bytes\": {}", length + 1));
+    std::fs::write(world.archive().join("147/manifest.json"), edited).unwrap();
+    let new = world.content(Content::mp4(4, 42_000));
+    world.media.on("/a.mp4", Answer::file(&new));
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 0, &new);
+    assert!(files_below(&world.archive().join(".vfetch/quarantine")).contains(&first.bytes()));
 }
 
 #[test]

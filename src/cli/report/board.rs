@@ -138,10 +138,11 @@ impl Board {
         }
     }
 
-    /// Jobs that are over as far as anybody knows; and those of them that are not complete.
+    /// Jobs that are over as far as anybody knows; and those of them that are not complete. One that was stopped is neither.
     fn ended(&self) -> (u64, u64) {
         let ended_last = self.ended_last.as_ref().map_or(0, BTreeMap::len) as u64;
-        (self.summary.jobs + ended_last, self.summary.not_complete() + ended_last)
+        let stopped = self.summary.cancelled;
+        (self.summary.jobs - stopped + ended_last, self.summary.not_complete() - stopped + ended_last)
     }
 
     fn job(&mut self, job: &JobRef) -> &mut Job {
@@ -265,7 +266,8 @@ impl Board {
     }
 
     /// The time that is left: that of the bytes that are still to come, at the present rate, where files without a
-    /// known length count as the average one; at least the longest estimate of the service for a job that waits.
+    /// known length count as the average one, and a job without an answer as one such file once there is one; at least
+    /// the longest estimate of the service for a job that waits.
     /// `None` where something has no length, no estimate, no rate, or is not even read from the list.
     fn left(
         &self,
@@ -289,9 +291,11 @@ impl Board {
             lengths = lengths.saturating_add(total);
             bytes = bytes.saturating_add(total.saturating_sub(here));
         }
-        let unsized_outputs = outputs.saturating_sub(sized);
+        let answered = self.jobs.values().filter(|job| job.waiting.is_some() || job.outputs_left > 0).count();
+        let unanswered = self.asked.saturating_sub(self.ended().0).saturating_sub(answered as u64);
+        let seen = sized + self.summary.files;
+        let unsized_outputs = outputs.saturating_sub(sized) + if seen > 0 { unanswered } else { 0 };
         if unsized_outputs > 0 {
-            let seen = sized + self.summary.files;
             let average = lengths.saturating_add(self.summary.file_bytes).checked_div(seen)?;
             bytes = bytes.saturating_add(average.saturating_mul(unsized_outputs));
         }
@@ -506,6 +510,24 @@ mod tests {
             }
             assert_eq!(run.view(10).totals.left, want.map(S), "row {row}");
         }
+    }
+
+    #[test]
+    fn jobs_without_an_answer_count_as_one_average_file_each_and_stopped_ones_as_nothing() {
+        let (mut run, one, others) = (Run::new(), job("1"), [job("2"), job("3")]);
+        let file = FileRef { job: &one, output: 0 };
+        run.at(0, &Event::JobStarted { job: &one });
+        for job in &others {
+            run.at(0, &Event::JobStarted { job });
+        }
+        run.at(0, &Event::JobReady { job: &one, outputs: 1, to_fetch: 1 });
+        run.at(0, &Event::FileStarted { file, rung: Rung::Output, source: "" });
+        run.at(0, &Event::FileSized { file, total: Some(3_000), resumed: 0 });
+        run.view(0);
+        run.at(0, &Event::FileReceived { file, bytes: 1_000 });
+        assert_eq!(run.view(10).totals.left, Some(S(80)), "2,000 bytes and twice 3,000, at 100 a second");
+        run.at(10, &Event::JobEnded { job: &others[0], end: JobEnd::Cancelled });
+        assert_eq!(run.board.ended(), (0, 0));
     }
 
     #[test]

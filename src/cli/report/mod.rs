@@ -216,10 +216,10 @@ impl Console {
             words.push(error);
             json = self.summary_line(&summary, how, &words, took);
         }
-        if let Some(text) = list.stays.as_deref().filter(|_| self.shown == Shown::Json) {
+        if let Some(text) = list.lacks.as_deref().filter(|_| self.shown == Shown::Json) {
             desk.write_err(&self.json_lines().line(&Event::Warning { job: None, text }, took));
         }
-        words.extend(list.stays);
+        words.extend(list.lacks);
         if self.shown == Shown::Json {
             desk.write_err(&json);
         } else {
@@ -235,11 +235,15 @@ impl Console {
         if let Some(why) = self.why_list_stays(how, summary) {
             list.discard();
             return ListEnd {
-                stays: Some(format!("the list {path} is as it was{why}")),
+                lacks: Some(format!("the list {path} is as it was{why}")),
                 ..ListEnd::default()
             };
         }
         match list.finish() {
+            Ok(()) if how.stop.is_some() || how.signal.is_some() => ListEnd {
+                lacks: Some(format!("the list {path} names what the run came to, and nothing behind that")),
+                ..ListEnd::default()
+            },
             Ok(()) => ListEnd { path: Some(quoted(&path)), ..ListEnd::default() },
             Err(error) => {
                 let error = format!("writing the list --failed {path}: {error}");
@@ -369,8 +373,8 @@ fn signal_code(signal: i32) -> u8 {
 struct ListEnd {
     /// It is in place; its path as a shell takes it.
     path: Option<String>,
-    /// It is as it was; so in words.
-    stays: Option<String>,
+    /// It is as it was, or does not name all; so in words.
+    lacks: Option<String>,
     /// It could not be written; so in words.
     error: Option<String>,
 }

@@ -38,6 +38,8 @@ pub struct Lanes {
 struct Shared {
     lane: Mutex<Lane>,
     freed: Notify,
+    /// What was seen when it last could not be reached, in words.
+    trouble: Mutex<String>,
 }
 
 impl Lanes {
@@ -85,7 +87,7 @@ impl Lanes {
             lanes.retain(|_, shared| Arc::strong_count(shared) > 1);
         }
         let lane = Mutex::new(Lane::new(self.most, self.patience));
-        let shared = Arc::new(Shared { lane, freed: Notify::new() });
+        let shared = Arc::new(Shared { lane, freed: Notify::new(), trouble: Mutex::default() });
         lanes.insert(host.into(), Arc::clone(&shared));
         shared
     }
@@ -111,7 +113,9 @@ fn ask(shared: &Arc<Shared>, host: &str) -> TryEnter {
         Admit::NotBefore(until) => TryEnter::NotBefore(until),
         Admit::Closed(until) => {
             let failure = if lane.unreachable > 0 {
-                Failure::new(Cause::Unreachable, format!("{host} could not be reached a moment ago"))
+                let trouble = held(&shared.trouble);
+                let why = if trouble.is_empty() { String::new() } else { format!(": {trouble}") };
+                Failure::new(Cause::Unreachable, format!("{host} could not be reached a moment ago{why}"))
             } else {
                 Failure::new(Cause::RateLimited, format!("{host} refused every request a moment ago"))
             };
@@ -133,6 +137,15 @@ impl Permit {
     /// Says that the host gives something, before the turn ends.
     pub fn brings(&self) {
         held(&self.shared.lane).brings();
+    }
+
+    /// Ends the turn with a failure, of which those hear who find the host closed.
+    pub fn fail(self, failure: &Failure) {
+        let outcome = Outcome::of(failure);
+        if outcome == Outcome::Unreachable {
+            held(&self.shared.trouble).clone_from(&failure.detail);
+        }
+        self.end(outcome);
     }
 
     /// Ends the turn with what it showed of the host.
