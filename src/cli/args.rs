@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgAction;
+use url::Url;
 use vfetch::engine::Options;
 use vfetch::job::{DEFAULT_ORIGIN, Defaults};
 use vfetch::net::address::is_overheard;
@@ -69,6 +70,7 @@ impl AccountArgs {
         defaults: &Defaults,
         transfer: &TransferArgs,
     ) -> Result<(Api, Http), CliError> {
+        check_proxies(!self.without_proxies)?;
         let options = ClientOptions {
             origin: defaults.origin.clone(),
             ca_certificates: self.ca_certificates()?,
@@ -85,6 +87,7 @@ impl AccountArgs {
 
     /// The API's client alone, for what reads no media.
     pub(crate) fn api(&self, defaults: &Defaults) -> Result<Api, CliError> {
+        check_proxies(true)?;
         let options = ClientOptions {
             ca_certificates: self.ca_certificates()?,
             allow_private_hosts: self.allow_private_hosts,
@@ -217,13 +220,42 @@ impl TransferArgs {
     }
 }
 
+/// The variables from which the client takes its proxies.
+const PROXY_VARIABLES: [&str; 6] =
+    ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+
+/// The client passes over a proxy that it cannot read, and would go past it: that is an error here.
+#[expect(clippy::disallowed_methods, reason = "the client reads these variables, so no option does")]
+fn check_proxies(are_used: bool) -> Result<(), CliError> {
+    for name in PROXY_VARIABLES.into_iter().filter(|_| are_used) {
+        let set = std::env::var_os(name).filter(|text| !text.is_empty());
+        // It may hold a password, so it is not shown.
+        if set.is_some_and(|text| !text.to_str().is_some_and(is_proxy)) {
+            return Err(CliError::usage(format!("what {name} holds is no proxy's address"))
+                .hint("write http://host:port, or https, socks4, socks4a, socks5, socks5h in its place"));
+        }
+    }
+    Ok(())
+}
+
+fn is_proxy(text: &str) -> bool {
+    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
+    let schemes = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
+    let is_sound = |url: Url| {
+        schemes.contains(&url.scheme())
+            && url.host_str().is_some_and(|host| !host.is_empty())
+            && matches!(url.path(), "" | "/")
+    };
+    text.trim() == text && url.is_ok_and(is_sound)
+}
+
 /// The archive's folder, where its address is that of one; else what the user wrote.
 pub(crate) fn folder_of(archive: &Path) -> PathBuf {
     const SCHEME: &str = "file://";
     let is_address =
         |text: &&str| text.get(..SCHEME.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(SCHEME));
     let address = archive.to_str().filter(is_address);
-    let folder = address.and_then(|text| url::Url::parse(text).ok()?.to_file_path().ok());
+    let folder = address.and_then(|text| Url::parse(text).ok()?.to_file_path().ok());
     folder.unwrap_or_else(|| archive.into())
 }
 

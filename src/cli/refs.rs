@@ -4,6 +4,7 @@
 //! after a space begins a comment. An answer may also span lines, and several may stand in an array. A line that
 //! names no job is passed on with its place and stops nothing.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -90,13 +91,18 @@ fn is_answer_file(text: &str) -> bool {
 /// leave a record, for what is a slip of the pen.
 fn mistaken_file(text: &str, place: usize) -> Option<CliError> {
     let path = Path::new(text);
-    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-    if text.contains("://") || !FILE_EXTENSIONS.contains(&extension.as_str()) {
+    let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default().to_ascii_lowercase();
+    let is_called_so = FILE_EXTENSIONS.contains(&extension.as_str());
+    // A number is a job, whatever lies here under its name, and so is what a family stands before.
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_path = !text.contains('/') || text.starts_with(['.', '/']);
+    let is_file = path.is_file() && (is_called_so || is_path && !is_number);
+    if text.contains("://") || !(is_called_so || is_file) {
         return None;
     }
-    Some(if path.is_file() {
+    Some(if is_file {
         CliError::usage(format!("argument {place}: {text:?} is a file, and no saved answer by its name"))
-            .hint("a list is given with -i")
+            .hint("a list is given with -i; a saved answer has a name that ends in .json")
     } else {
         CliError::usage(format!("argument {place}: there is no file {text:?}"))
             .hint("a job of this name can be given as a line of a list: -i - reads one from standard input")

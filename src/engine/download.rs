@@ -94,14 +94,22 @@ impl From<Trouble> for Stopped {
 pub(super) struct Draft<'a> {
     session: &'a Session,
     file: FileRef<'a>,
+    takes_up: bool,
     assembly: Assembly<RealDisk>,
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(session: &'a Session, file: FileRef<'a>) -> Self {
+    /// `takes_up` says whether the part that an earlier run left is this output's for sure. Where only a query tells its
+    /// source from another output's it may be that one's, and notes hold no query.
+    pub(super) fn new(session: &'a Session, file: FileRef<'a>, takes_up: bool) -> Self {
         let (staging, most) = (session.staging.clone(), session.options.max_file_bytes);
         let cores = session.cores.clone();
-        Self { session, file, assembly: Assembly::new(staging, file.job.clone(), file.output, most, cores) }
+        Self {
+            session,
+            file,
+            takes_up,
+            assembly: Assembly::new(staging, file.job.clone(), file.output, most, cores),
+        }
     }
 
     /// Fetches the output from this source, continuing what is there where that is sound. The turn is that at its host.
@@ -164,7 +172,8 @@ impl<'a> Draft<'a> {
 
     /// Once per output: takes up the part that a killed run left, if this source can continue it.
     async fn take_up_left_over(&mut self, source: &str) -> Result<(), Stopped> {
-        let Some(left_over) = self.assembly.left_over(source) else { return Ok(()) };
+        let left_over = if self.takes_up { self.assembly.left_over(source) } else { None };
+        let Some(left_over) = left_over else { return Ok(()) };
         let read = tokio::task::spawn_blocking(move || left_over.read());
         let Ok(read) = read.await else { return Err(Stopped::Cancelled) };
         if let Some(open) = read? {

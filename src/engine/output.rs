@@ -57,6 +57,16 @@ impl JobContext<'_> {
         self.begun.get().copied().unwrap_or_else(|| self.session.moment()) + self.left
     }
 
+    /// Whether a link of this output is that of another but for its query.
+    fn has_namesake(&self, place: usize) -> bool {
+        let links = |output: &Output| -> Vec<String> {
+            [&output.source, &output.proxy].into_iter().flatten().map(Source::shown).collect()
+        };
+        let these = links(&self.outputs[place]);
+        let mut others = self.outputs.iter().enumerate().filter(|(other, _)| *other != place);
+        others.any(|(_, other)| links(other).iter().any(|link| !link.is_empty() && these.contains(link)))
+    }
+
     /// Whether a place with nothing in it may get its link yet: the service fills a list's places one after another. In
     /// an old job's answer without any URL nothing is being filled.
     fn is_being_filled(&self) -> bool {
@@ -153,9 +163,10 @@ struct Candidate {
 /// `place` is the output's place in the answer.
 pub(super) async fn bring(context: &JobContext<'_>, place: usize) -> Brought {
     let output = &context.outputs[place];
+    let file = FileRef { job: context.job, output: output.index };
     let mut ladder = Ladder {
         context,
-        draft: Draft::new(context.session, FileRef { job: context.job, output: output.index }),
+        draft: Draft::new(context.session, file, !context.has_namesake(place)),
         place,
         output: output.index,
         candidates: context.candidates(place, output),

@@ -160,6 +160,34 @@ fn a_key_goes_out_in_clear_text_only_where_it_stays_near_or_where_that_is_meant(
 }
 
 #[test]
+fn a_proxy_that_cannot_be_read_is_an_error_and_not_passed_over() {
+    let world = World::new();
+    for (name, proxy) in [
+        ("http_proxy", "garbage::"),
+        ("HTTPS_PROXY", "socks9://127.0.0.1:1"),
+        ("all_proxy", "http//127.0.0.1:1"),
+        ("https_proxy", " http://127.0.0.1:1"),
+    ] {
+        world.get(&["147"]).env(name, proxy).run().exits(2).says(name);
+    }
+    assert_eq!(world.api.connections(), 0);
+    let clip = world.content(Content::mp4(1, 6_000));
+    world.job("147", Answer::success(&[world.media.on("/clip.mp4", Answer::file(&clip))]));
+    world.get(&["147"]).env("https_proxy", "user:word@127.0.0.1:9").env("all_proxy", "").run().exits(0);
+}
+
+#[test]
+fn a_file_that_is_no_saved_answer_is_no_job_whatever_it_is_called() {
+    let world = World::new();
+    let names = ["ids", "answer", "list.md"];
+    for path in names.map(|name| world.file(name, "147\n")) {
+        let path = path.to_str().unwrap();
+        world.get(&[path]).run().exits(2).says("is a file");
+    }
+    assert_eq!(world.api.connections(), 0);
+}
+
+#[test]
 fn a_list_with_every_kind_of_dirt_gives_its_good_jobs_and_names_its_bad_lines() {
     let world = World::new();
     let clip = world.content(Content::mp4(1, 60_000));

@@ -265,3 +265,25 @@ fn a_lock_whose_holder_is_dead_is_free_whatever_number_stands_in_it() {
     world.get(&["147"]).run().exits(0);
     world.holds("147", 0, &clip);
 }
+
+#[test]
+fn what_only_a_query_tells_apart_is_not_continued_by_another_run() {
+    let world = World::new();
+    let clips = [1, 2].map(|seed| world.content(Content::mp4(seed, 3_000_000)));
+    let links = ["/dl?f=a", "/dl?f=b"];
+    let file = |clip: &Content| Answer::file(clip).etag(Some("\"1\""));
+    let urls = [0, 1].map(|at| world.media.on(links[at], file(&clips[at]).stall_at(2_500_000)));
+    world.job("147", Answer::success(&urls));
+    let running = world.get(&["147"]).spawn();
+    world.wait_for_checkpoints(2);
+    running.signal(Signal::KILL);
+    running.wait();
+    for at in [0, 1] {
+        world.media.on(links[at], file(&clips[at]));
+    }
+    let [a, b] = urls;
+    world.job("147", Answer::success(&[b, a]));
+    world.get(&["147"]).run().exits(0);
+    world.holds("147", 0, &clips[1]);
+    world.holds("147", 1, &clips[0]);
+}
