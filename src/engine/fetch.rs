@@ -359,9 +359,12 @@ impl<'a> OneJob<'a> {
     }
 
     /// The names of the record under which something else may lie than what it says: another job's file, or the only
-    /// copy of a file whose length it has wrong.
+    /// copy of a file whose length it has wrong. Where other machines write, what lies there now may be theirs, and named.
     fn strangers(&self) -> Vec<String> {
         let Found::Record(manifest, _) = &self.found else { return Vec::new() };
+        if self.session.store.has_other_writers() {
+            return Vec::new();
+        }
         let files = manifest.files.iter().zip(&self.present).filter(|(_, present)| !**present);
         files.map(|(file, _)| file.path.clone()).collect()
     }
