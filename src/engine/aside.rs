@@ -9,6 +9,10 @@ use crate::store::StoreError;
 
 /// Moves what has these names in a job's folder into the quarantine.
 pub(super) async fn put(session: &Session, job: &JobRef, names: Vec<String>) -> Result<(), StoreError> {
+    // Nearly always so, and no reason to go to another thread.
+    if names.is_empty() {
+        return Ok(());
+    }
     let (store, staging, folder) = (session.store.clone(), Arc::clone(&session.staging), layout::folder(job));
     let moved = tokio::task::spawn_blocking(move || {
         names.iter().try_for_each(|name| store.put_aside(&staging, &folder, name).map(drop))
